@@ -1,0 +1,137 @@
+//! Exit codes: what a script can tell from `$?`.
+
+use std::process::ExitCode;
+
+use quorate_client::ErrorKind;
+
+/// How a run of `quorate` ended. The numbers are a promise to scripts; `quorate --help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Any error without a code of its own.
+    Other = 1,
+    /// The command line, or a value in it, was refused.
+    Usage = 2,
+    /// There is no such session, or no such attribute in it.
+    NotFound = 3,
+    /// The session exists already, or has another version than the one demanded.
+    Conflict = 4,
+    /// Nothing happened: no leader, no quorum, overload or the deadline. The same command may be run again.
+    Unavailable = 5,
+    /// The change may or may not have taken effect. Read before trying again.
+    OutcomeUnknown = 6,
+}
+
+/// The table of exit codes as `quorate --help` shows it.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  any other error; also: digests differ, a bench run had errors
+  2  the command line, or a value in it, was refused
+  3  not found: no such session, or no such attribute in it
+  4  conflict: the session exists already, or its version is not the one demanded
+  5  unavailable or past the deadline: nothing happened, run it again
+  6  outcome unknown: the change may have taken effect or not; read before trying again";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What the client said about a failed call, as far as it decides the exit code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) kind: ErrorKind,
+    pub(crate) retryable: bool,
+    pub(crate) maybe_applied: bool,
+}
+
+impl Verdict {
+    /// The exit code. "May have taken effect" weighs more than the kind: only its absence is a promise.
+    pub(crate) fn exit(self) -> Exit {
+        match self.kind {
+            ErrorKind::OutcomeUnknown => Exit::OutcomeUnknown,
+            _ if self.maybe_applied => Exit::OutcomeUnknown,
+            ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::AlreadyExists | ErrorKind::VersionConflict { .. } => Exit::Conflict,
+            ErrorKind::InvalidArgument => Exit::Usage,
+            ErrorKind::Unavailable | ErrorKind::Deadline => Exit::Unavailable,
+            ErrorKind::ResourceExhausted if self.retryable => Exit::Unavailable,
+            _ => Exit::Other,
+        }
+    }
+
+    /// The kind's name in the JSON error object.
+    pub(crate) fn name(self) -> &'static str {
+        match self.kind {
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
+            _ if self.maybe_applied => "outcome_unknown",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::AlreadyExists => "already_exists",
+            ErrorKind::VersionConflict { .. } => "version_conflict",
+            ErrorKind::InvalidArgument => "invalid_argument",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Deadline => "deadline",
+            ErrorKind::ResourceExhausted => "resource_exhausted",
+            _ => "other",
+        }
+    }
+
+    /// What to do about it: the second half of the error line.
+    pub(crate) fn advice(self) -> &'static str {
+        match self.exit() {
+            Exit::NotFound => "it never existed, has expired or was deleted; create a new session",
+            Exit::Conflict => match self.kind {
+                ErrorKind::AlreadyExists => "choose another id, or leave --id out to have one made",
+                _ => "read the session again and repeat the change on what you find",
+            },
+            Exit::Usage => "correct the value and run it again",
+            Exit::Unavailable => "nothing was changed; check `quorate cluster status` and run it again",
+            Exit::OutcomeUnknown => "the change may have been made; read the session before trying again",
+            Exit::Ok | Exit::Other => match self.kind {
+                ErrorKind::ResourceExhausted => "a limit was reached; make the session smaller",
+                _ => "see `quorate cluster status` and the nodes' logs",
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(kind: ErrorKind, retryable: bool, maybe_applied: bool) -> u8 {
+        Verdict { kind, retryable, maybe_applied }.exit() as u8
+    }
+
+    #[test]
+    fn codes_are_the_documented_ones() {
+        assert_eq!(exit(ErrorKind::NotFound, false, false), 3);
+        assert_eq!(exit(ErrorKind::AlreadyExists, false, false), 4);
+        assert_eq!(exit(ErrorKind::VersionConflict { current: 7 }, false, false), 4);
+        assert_eq!(exit(ErrorKind::InvalidArgument, false, false), 2);
+        assert_eq!(exit(ErrorKind::Unavailable, true, false), 5);
+        assert_eq!(exit(ErrorKind::Deadline, true, false), 5);
+        assert_eq!(exit(ErrorKind::OutcomeUnknown, false, true), 6);
+        assert_eq!(exit(ErrorKind::ResourceExhausted, true, false), 5, "overload passes");
+        assert_eq!(exit(ErrorKind::ResourceExhausted, false, false), 1, "a limit does not");
+    }
+
+    #[test]
+    fn a_change_that_may_have_happened_is_never_called_unavailable() {
+        for kind in [ErrorKind::Unavailable, ErrorKind::Deadline] {
+            let verdict = Verdict { kind, retryable: true, maybe_applied: true };
+            assert_eq!(verdict.exit(), Exit::OutcomeUnknown);
+            assert_eq!(verdict.name(), "outcome_unknown");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_code() {
+        for code in 0..=6 {
+            assert!(HELP.contains(&format!("\n  {code}  ")), "exit code {code} is not in the help");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Why a command failed, and how that is told: one line for people, one object for programs.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::exit::{Exit, Verdict};
+use crate::output::Format;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments make no sense together, or one of them cannot be understood.
+    #[error("{0}; see --help")]
+    Usage(String),
+    /// Something named on the command line could not be read.
+    #[error("cannot read {what}: {source}; nothing was sent")]
+    Read {
+        /// A file's path, or "standard input".
+        what: String,
+        source: io::Error,
+    },
+    /// Something could not be written; the call itself succeeded.
+    #[error("cannot write {what}: {source}")]
+    Write {
+        /// A file's path, or "standard output".
+        what: String,
+        source: io::Error,
+    },
+    /// The cluster, or the way to it, refused.
+    #[error("{error}; {}", verdict(error).advice())]
+    Client {
+        #[from]
+        error: quorate_client::Error,
+    },
+    /// The session is there, the attribute asked for is not.
+    #[error("the session has no attribute {0:?}; `session get` without --raw lists them")]
+    NoAttribute(String),
+    /// There is no leader, or too few nodes answer.
+    #[error("{0}; start the missing nodes or look at their logs")]
+    NoQuorum(String),
+    /// The nodes never stood at one position long enough to compare them.
+    #[error("digests were not compared: {0}; run it again when fewer changes are made")]
+    NotCompared(String),
+    /// Replicas disagree at one position.
+    #[error("digests differ at index {index}: {facts}; keep every data directory as it is and report this")]
+    DigestsDiffer {
+        /// The log index at which the nodes were compared.
+        index: u64,
+        /// Which node has which digest.
+        facts: String,
+    },
+    /// Operations of a bench run failed.
+    #[error("{errors} of {operations} operations failed; the figures are those of the others only")]
+    Bench {
+        /// Operations that failed.
+        errors: u64,
+        /// Operations that were measured, failed ones included.
+        operations: u64,
+    },
+}
+
+/// What the client says about `error`.
+pub(crate) fn verdict(error: &quorate_client::Error) -> Verdict {
+    Verdict {
+        kind: error.kind(),
+        retryable: error.is_retryable(),
+        maybe_applied: error.may_have_taken_effect(),
+    }
+}
+
+/// The JSON error object: `{"error": {...}}` on one line of standard error.
+#[derive(Debug, Serialize)]
+struct ErrorObject<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    kind: &'a str,
+    reason: Option<&'a str>,
+    message: String,
+    retryable: bool,
+    maybe_applied: bool,
+}
+
+impl Failure {
+    /// The exit code for this failure.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Failure::Usage(_) => Exit::Usage,
+            Failure::Read { .. } | Failure::Write { .. } => Exit::Other,
+            Failure::Client { error } => verdict(error).exit(),
+            Failure::NoAttribute(_) => Exit::NotFound,
+            Failure::NoQuorum(_) | Failure::NotCompared(_) => Exit::Unavailable,
+            Failure::DigestsDiffer { .. } | Failure::Bench { .. } => Exit::Other,
+        }
+    }
+
+    /// The error as one line, for standard error. Control characters are escaped: parts come from the network.
+    pub(crate) fn line(&self, format: Format) -> String {
+        match format {
+            Format::Table => format!("error: {}", one_line(&self.to_string())),
+            Format::Json => {
+                let object = ErrorObject { error: self.body() };
+                serde_json::to_string(&object).unwrap_or_else(|error| format!("error: {error}"))
+            }
+        }
+    }
+
+    /// Tells the failure on standard error. A closed standard error leaves nobody to tell.
+    pub(crate) fn report(&self, format: Format) {
+        let _ = writeln!(io::stderr(), "{}", self.line(format));
+    }
+
+    fn body(&self) -> ErrorBody<'_> {
+        let (kind, reason, retryable, maybe_applied) = match self {
+            Failure::Usage(_) => ("usage", None, false, false),
+            Failure::Read { .. } => ("read", None, true, false),
+            Failure::Write { .. } => ("write", None, false, true),
+            Failure::Client { error } => {
+                let verdict = verdict(error);
+                (verdict.name(), error.reason(), verdict.retryable, verdict.maybe_applied)
+            }
+            Failure::NoAttribute(_) => ("not_found", Some("NO_SUCH_ATTRIBUTE"), false, false),
+            Failure::NoQuorum(_) => ("unavailable", Some("NO_QUORUM"), true, false),
+            Failure::NotCompared(_) => ("unavailable", Some("NOT_COMPARED"), true, false),
+            Failure::DigestsDiffer { .. } => ("digests_differ", None, false, false),
+            Failure::Bench { .. } => ("bench_errors", None, true, true),
+        };
+        ErrorBody { kind, reason, message: one_line(&self.to_string()), retryable, maybe_applied }
+    }
+}
+
+/// `text` without line breaks or other control characters.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_what_to_do() {
+        let failure = Failure::NoQuorum("1 of 3 voters answer".to_owned());
+        assert_eq!(
+            failure.line(Format::Table),
+            "error: 1 of 3 voters answer; start the missing nodes or look at their logs"
+        );
+        assert_eq!(failure.exit(), Exit::Unavailable);
+    }
+
+    #[test]
+    fn a_json_error_has_the_documented_shape() {
+        let failure = Failure::NoAttribute("cart".to_owned());
+        assert_eq!(
+            failure.line(Format::Json),
+            r#"{"error":{"kind":"not_found","reason":"NO_SUCH_ATTRIBUTE","message":"the session has no attribute \"cart\"; `session get` without --raw lists them","retryable":false,"maybe_applied":false}}"#
+        );
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(one_line("a\nb\u{1b}[31mc\n"), "a\\nb\\u{1b}[31mc");
+    }
+}

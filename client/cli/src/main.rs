@@ -1,0 +1,25 @@
+//! `quorate`: the command line of Quorate.
+//!
+//! # Layout
+//!
+//! - `arguments`: the command line as a whole and the options that every command has.
+//! - `session`, `cluster`, `bench`, `completions`: one module per command, one file per subcommand.
+//! - `input`, `attribute`: what goes in; `output`: what comes out, as a table or JSON.
+//! - `failure`, `exit`: errors and exit codes.
+
+mod arguments;
+mod attribute;
+mod bench;
+mod cluster;
+mod completions;
+mod context;
+mod exit;
+mod failure;
+mod input;
+mod output;
+mod run;
+mod session;
+
+fn main() -> std::process::ExitCode {
+    run::main().into()
+}

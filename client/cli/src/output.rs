@@ -1,0 +1,151 @@
+//! Output: the same report as a table for people or as JSON for programs.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::failure::{Failure, one_line};
+
+/// How results are written to standard output, and errors to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns, for people.
+    Table,
+    /// One JSON object, for programs.
+    Json,
+}
+
+/// A result that can be shown either way.
+pub(crate) trait Report: Serialize {
+    /// The report for people, without a line break at the end.
+    fn table(&self) -> String;
+}
+
+/// Writes `report` to standard output.
+///
+/// # Errors
+///
+/// [`Failure::Write`] when standard output cannot be written; a reader that has gone away is no error.
+pub(crate) fn print<R: Report>(format: Format, report: &R) -> Result<(), Failure> {
+    print_bytes(render(format, report).as_bytes())
+}
+
+/// The text that [`print`] writes.
+pub(crate) fn render<R: Report>(format: Format, report: &R) -> String {
+    let mut text = match format {
+        Format::Table => report.table(),
+        // Reports are plain structs with string keys: serializing them to memory has no way to fail.
+        Format::Json => serde_json::to_string_pretty(report).expect("a report is always valid JSON"),
+    };
+    text.push('\n');
+    text
+}
+
+/// Writes bytes to standard output as they are.
+///
+/// # Errors
+///
+/// As [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(source) => Err(Failure::Write { what: "standard output".to_owned(), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A table of `rows` under `header`; the columns listed in `right` are numbers. Control characters are escaped.
+pub(crate) fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = bare();
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| one_line(cell)));
+    }
+    for index in right {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    trimmed(&table)
+}
+
+/// Names and values, one pair per line. Control characters are escaped.
+pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
+    let mut table = bare();
+    for (name, value) in rows {
+        table.add_row([(*name).to_owned(), one_line(value)]);
+    }
+    trimmed(&table)
+}
+
+/// A table without lines, which never wraps: what is printed is the same on a terminal and in a pipe.
+fn bare() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn trimmed(table: &Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        // comfy-table pads each cell with a space on either side.
+        text.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
+    }
+    text
+}
+
+/// A duration in whole milliseconds, saturating.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration for people: `20m`, `1h 3s`; "none" when there is none.
+pub(crate) fn duration(milliseconds: Option<u64>) -> String {
+    match milliseconds {
+        None => "none".to_owned(),
+        Some(milliseconds) => humantime::format_duration(Duration::from_millis(milliseconds)).to_string(),
+    }
+}
+
+/// A time of day for people, in UTC, from milliseconds since the Unix epoch.
+pub(crate) fn time(milliseconds: u64) -> String {
+    // humantime panics beyond the year 9999; no clock is there yet, but a number from the network may be.
+    const YEAR_9999_MS: u64 = 253_370_764_800_000;
+    if milliseconds >= YEAR_9999_MS {
+        return format!("{milliseconds} ms after 1970");
+    }
+    let time: SystemTime = UNIX_EPOCH + Duration::from_millis(milliseconds);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_carry_no_trailing_space() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1000".to_owned()]];
+        assert_eq!(columns(&["NAME", "BYTES"], &[1], rows), "NAME  BYTES\na         1\nlong   1000");
+    }
+
+    #[test]
+    fn pairs_line_up() {
+        let rows = [("handle", "ab".to_owned()), ("id", "c".to_owned())];
+        assert_eq!(pairs(&rows), "handle  ab\nid      c");
+    }
+
+    #[test]
+    fn times_are_utc_and_a_wild_number_does_not_panic() {
+        assert_eq!(time(1_795_489_323_120), "2026-11-24T03:02:03.120Z");
+        assert_eq!(time(u64::MAX), format!("{} ms after 1970", u64::MAX));
+        assert_eq!(duration(Some(1_200_000)), "20m");
+        assert_eq!(duration(None), "none");
+    }
+}

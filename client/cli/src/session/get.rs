@@ -1,0 +1,164 @@
+//! `quorate session get`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use clap::Args;
+use quorate_client::{AttributeSelection, Client, GetOptions, Position, Session};
+use serde::Serialize;
+
+use super::target::{ID_HELP, Target};
+use crate::attribute::Shown;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{Report, columns, duration, pairs, print_bytes, time};
+
+fn after_help() -> String {
+    format!(
+        "\
+Examples:
+  quorate session get --id-file alice.id
+  printf %s \"$ID\" | quorate session get - --output json
+  quorate session get --id-file alice.id --raw cart > cart.json
+  quorate session get --id-file alice.id --at-least 00000000000000c1-42 --node 127.0.0.1:7102
+
+Reads are linearizable: they see every change acknowledged before. Looking does not keep a
+session alive; --touch does. With --node that node alone answers from its own memory, once it has
+applied the position given by --at-least, or as far as it is.
+
+{ID_HELP}
+
+JSON: {{\"handle\", \"version\", \"principal\", \"created_ms\", \"idle_timeout_ms\",
+  \"absolute_timeout_ms\", \"remaining_ms\", \"attributes\": {{NAME: {{\"text\"}} or {{\"hex\"}}}},
+  \"position\"}}. Times are milliseconds, created_ms since 1970; a timeout not set is null.
+  A value is \"text\" when it is UTF-8 without control characters other than tab and line ends,
+  else \"hex\". A table marks what it cannot show as text with hex:"
+    )
+}
+
+/// Read a session
+#[derive(Debug, Args)]
+#[command(after_help = after_help())]
+pub(crate) struct GetArguments {
+    #[command(flatten)]
+    target: Target,
+
+    /// Return this attribute only; may be repeated
+    #[arg(long = "attribute", value_name = "NAME", conflicts_with_all = ["raw", "no_attributes"])]
+    attributes: Vec<String>,
+
+    /// Return no attributes
+    #[arg(long, conflicts_with = "raw")]
+    no_attributes: bool,
+
+    /// Write this attribute's bytes to standard output, and nothing else
+    #[arg(long, value_name = "NAME")]
+    raw: Option<String>,
+
+    /// Renew the idle deadline too
+    #[arg(long, conflicts_with_all = ["at_least", "node"])]
+    touch: bool,
+
+    /// Let any node answer that has applied this position, as printed by an earlier command
+    #[arg(long, value_name = "POSITION")]
+    at_least: Option<Position>,
+
+    /// Ask this node, for what it has itself
+    #[arg(long, value_name = "HOST:PORT")]
+    node: Option<String>,
+}
+
+/// Reads the session and shows it.
+///
+/// # Errors
+///
+/// [`Failure::Client`] when it cannot be read; others for bad input and output.
+pub(crate) async fn run(context: &mut Context, arguments: GetArguments) -> Result<(), Failure> {
+    let id = arguments.target.read(&mut context.input)?;
+    let selection = match &arguments.raw {
+        Some(name) => AttributeSelection::Named(vec![name.clone()]),
+        None if arguments.no_attributes => AttributeSelection::None,
+        None if arguments.attributes.is_empty() => AttributeSelection::All,
+        None => AttributeSelection::Named(arguments.attributes),
+    };
+    let at_least = match (&arguments.node, arguments.at_least) {
+        (Some(node), None) => Some(position_of(&context.client, node).await?),
+        (_, at_least) => at_least,
+    };
+    let options =
+        GetOptions { touch: arguments.touch, attributes: selection, at_least, node: arguments.node };
+    let session = context.client.get_with(&id, options).await?;
+    match arguments.raw {
+        Some(name) => match session.attributes.get(&name) {
+            Some(value) => print_bytes(value),
+            None => Err(Failure::NoAttribute(name)),
+        },
+        None => context.print(&SessionReport::of(session)),
+    }
+}
+
+/// What `node` has applied: reading at least that is reading what it has.
+async fn position_of(client: &Client, node: &str) -> Result<Position, Failure> {
+    let status = client.status_of(node, false, 0).await?;
+    Ok(Position { cluster: status.cluster, index: status.applied_index })
+}
+
+/// A session for people and programs.
+#[derive(Debug, Serialize)]
+struct SessionReport {
+    handle: String,
+    version: u64,
+    principal: String,
+    created_ms: u64,
+    idle_timeout_ms: Option<u64>,
+    absolute_timeout_ms: Option<u64>,
+    remaining_ms: Option<u64>,
+    attributes: BTreeMap<String, Shown>,
+    position: String,
+    /// For the table.
+    #[serde(skip)]
+    values: BTreeMap<String, Bytes>,
+}
+
+impl SessionReport {
+    fn of(session: Session) -> SessionReport {
+        let shown = |(name, value): (&String, &Bytes)| (name.clone(), Shown::of(value));
+        SessionReport {
+            handle: session.handle,
+            version: session.version,
+            principal: session.principal,
+            created_ms: session.created_ms,
+            idle_timeout_ms: session.idle_timeout.map(crate::output::millis),
+            absolute_timeout_ms: session.absolute_timeout.map(crate::output::millis),
+            remaining_ms: session.remaining.map(crate::output::millis),
+            attributes: session.attributes.iter().map(shown).collect(),
+            position: session.position.to_string(),
+            values: session.attributes,
+        }
+    }
+}
+
+impl Report for SessionReport {
+    fn table(&self) -> String {
+        let principal = if self.principal.is_empty() { "none" } else { &self.principal };
+        let facts = pairs(&[
+            ("handle", self.handle.clone()),
+            ("version", self.version.to_string()),
+            ("principal", principal.to_owned()),
+            ("created", time(self.created_ms)),
+            ("idle timeout", duration(self.idle_timeout_ms)),
+            ("absolute timeout", duration(self.absolute_timeout_ms)),
+            ("remaining", duration(self.remaining_ms)),
+            ("position", self.position.clone()),
+        ]);
+        if self.values.is_empty() {
+            return facts;
+        }
+        let row = |(name, value): (&String, &Bytes)| {
+            vec![name.clone(), value.len().to_string(), Shown::cell(value)]
+        };
+        let attributes =
+            columns(&["ATTRIBUTE", "BYTES", "VALUE"], &[1], self.values.iter().map(row).collect());
+        format!("{facts}\n\n{attributes}")
+    }
+}

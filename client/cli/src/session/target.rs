@@ -1,0 +1,160 @@
+//! Target: which session a command means, and where a new id goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_client::SessionId;
+
+use crate::failure::Failure;
+use crate::input::Input;
+
+/// How session ids are given, for the help of each command that takes one.
+pub(crate) const ID_HELP: &str = "\
+Session ids are secrets:
+  An ID on the command line is visible to every user of this machine (ps) and stays in the
+  shell's history. Prefer --id-file FILE, or - to read the id from standard input. Put -- before
+  an ID that may start with a hyphen.";
+
+/// The session a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The session's id, or - to read it from standard input; visible in ps, so prefer --id-file
+    #[arg(value_name = "ID", required_unless_present = "id_file", allow_hyphen_values = true)]
+    id: Option<Secret>,
+
+    /// Read the session's id from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "id")]
+    id_file: Option<PathBuf>,
+}
+
+impl Target {
+    /// The id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Input::session_id`].
+    pub(crate) fn read(&self, input: &mut Input) -> Result<SessionId, Failure> {
+        read_id(self.id.as_ref(), self.id_file.as_deref(), input)
+    }
+}
+
+/// As [`Input::session_id`], for an id that is still hidden.
+///
+/// # Errors
+///
+/// As [`Input::session_id`].
+pub(crate) fn read_id(
+    id: Option<&Secret>,
+    file: Option<&Path>,
+    input: &mut Input,
+) -> Result<SessionId, Failure> {
+    input.session_id(id.map(|Secret(id)| id.as_str()), file)
+}
+
+/// An argument that `Debug` does not show.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Secret, Self::Err> {
+        Ok(Secret(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Where a new id is written instead of standard output.
+pub(crate) struct IdFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl IdFile {
+    /// Opens the file, readable by its owner alone, and leaves what is in it for now: a full disk or a missing
+    /// folder shows before the session exists, and a failed call loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Write`] when it cannot be opened.
+    pub(crate) fn open(path: &Path) -> Result<IdFile, Failure> {
+        let file = open_private(path).map_err(|source| failed(path, source))?;
+        Ok(IdFile { path: path.to_owned(), file })
+    }
+
+    /// Makes `id` and a line break the file's whole content, synced.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Write`] when it cannot be written.
+    pub(crate) fn save(mut self, id: &SessionId) -> Result<(), Failure> {
+        let line = format!("{}\n", id.reveal());
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        let saved = self
+            .file
+            .rewind()
+            .and_then(|()| self.file.write_all(line.as_bytes()))
+            .and_then(|()| self.file.set_len(length))
+            .and_then(|()| self.file.sync_all());
+        saved.map_err(|source| failed(&self.path, source))
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> Failure {
+    Failure::Write { what: path.display().to_string(), source }
+}
+
+#[cfg(unix)]
+fn open_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.is_file() {
+        // The file may have been there before, with wider permissions.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_saved_id_is_its_owners_alone_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("id");
+        fs::write(&path, "something longer than an id ".repeat(10)).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("set");
+        let file = IdFile::open(&path).expect("opened");
+        assert!(fs::read_to_string(&path).expect("read").starts_with("something"), "opening changes nothing");
+        let id: SessionId = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".parse().expect("valid");
+        file.save(&id).expect("saved");
+        assert_eq!(fs::read_to_string(&path).expect("read"), format!("{}\n", id.reveal()));
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let failure = IdFile::open(Path::new("/nonexistent/id")).err().expect("refused");
+        assert!(failure.to_string().contains("/nonexistent/id"), "{failure}");
+    }
+
+    #[test]
+    fn debug_hides_the_id() {
+        assert!(!format!("{:?}", Secret("sesame".to_owned())).contains("sesame"));
+    }
+}

@@ -1,0 +1,385 @@
+//! The handle through which the rest of the node uses consensus.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use openraft::{Instant as _, ServerState};
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::type_config::async_runtime::watch::WatchReceiver as _;
+use parking_lot::Mutex;
+use quorate_proto::peer::v1 as peer;
+use quorate_proto::v1;
+use quorate_state::{Clocks, ClusterTime, Command, NodeId, Outcome, Proposal, State};
+use quorate_storage::RaftLog;
+
+use super::clock::ClusterClock;
+use super::error::{ForwardError, ProposeError, ReadError, WaitError};
+use super::identity::Identity;
+use super::peers::{Peers, Traffic};
+use super::persister::Persister;
+use super::replica::Replica;
+use super::status::{MemberStatus, Status};
+use super::timers::Timers;
+use super::types::{Payload, Raft};
+use crate::config::ReadMode;
+
+/// A leader that has heard from no quorum for this many leases serves nobody.
+const ISOLATED_LEASES: u32 = 5;
+/// A read index round takes at most this long.
+const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A command that has been applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Its log index.
+    pub index: u64,
+    /// Its outcome, refusals included.
+    pub outcome: Outcome,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its id.
+    pub node: NodeId,
+    /// Whether it is this node.
+    pub is_self: bool,
+    /// Where clients reach it; empty until it has announced itself.
+    pub client_address: String,
+}
+
+/// Consensus, as the rest of the node sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) raft: Raft,
+    pub(super) replica: Arc<Replica>,
+    pub(super) persister: Arc<Persister>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) log: RaftLog,
+    pub(super) clock: ClusterClock,
+    pub(super) timers: Timers,
+    pub(super) read_mode: ReadMode,
+    /// The term whose leadership was confirmed by a read index, and the machine's sleep at that time.
+    pub(super) confirmed: Mutex<Option<(u64, Duration)>>,
+    /// Set once everything in the log at start has been applied again.
+    pub(super) recovered: std::sync::atomic::AtomicBool,
+}
+
+/// This node's leadership, as its raft core last reported it.
+struct Leadership {
+    term: u64,
+    quorum_age: Option<Duration>,
+    sole_voter: bool,
+}
+
+impl Consensus {
+    /// The cluster's id.
+    #[must_use]
+    pub fn cluster_id(&self) -> u64 {
+        self.inner.identity.cluster
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.identity.node
+    }
+
+    /// Who leads, as far as this node knows. A leader that has lost its quorum does not count itself.
+    #[must_use]
+    pub fn leader(&self) -> Option<Leader> {
+        let node = match self.leadership() {
+            Ok(leadership) => self.serves(&leadership).then(|| self.node_id())?,
+            Err(leader) => leader?,
+        };
+        let applied = self.inner.replica.read();
+        let client_address = applied
+            .state
+            .members()
+            .get(&node)
+            .map(|member| member.client_address.clone())
+            .unwrap_or_default();
+        Some(Leader { node, is_self: node == self.node_id(), client_address })
+    }
+
+    /// Whether this node has recovered its state and knows a leader.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.recovered.load(std::sync::atomic::Ordering::Acquire) && self.leader().is_some()
+    }
+
+    /// Reads the state under a shared lock: briefly, never across an await.
+    pub fn with_state<R>(&self, read: impl FnOnce(&State) -> R) -> R {
+        read(&self.inner.replica.read().state)
+    }
+
+    /// As [`Self::with_state`], together with the index of the last entry applied to it.
+    pub fn with_applied<R>(&self, read: impl FnOnce(&State, u64) -> R) -> R {
+        let applied = self.inner.replica.read();
+        read(&applied.state, applied.index())
+    }
+
+    /// The index of the last applied entry.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.inner.replica.applied_index()
+    }
+
+    /// The clocks now: the leader's estimate, elsewhere the state's own.
+    #[must_use]
+    pub fn now(&self) -> Clocks {
+        let clocks = self.with_state(State::clocks);
+        match self.leadership() {
+            Ok(leadership) => clocks.advanced_to(self.inner.clock.now(leadership.term, clocks.cluster)),
+            Err(_) => clocks,
+        }
+    }
+
+    /// Enqueues commands in order (that is all it awaits), then streams their outcomes in the same order.
+    ///
+    /// # Errors
+    /// [`ProposeError`] when nothing was enqueued; in the stream, for each command.
+    pub async fn submit(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
+        self.inner.persister.within_budget().await;
+        self.submit_unthrottled(commands).await
+    }
+
+    /// As [`Self::submit`] for what must never wait for the log budget: ticks, expiry, announcements.
+    async fn submit_unthrottled(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
+        let stamp = self.stamp()?;
+        let payloads: Vec<Payload> =
+            commands.into_iter().map(|command| Payload(Proposal { stamp, command }.encode())).collect();
+        let results = self
+            .inner
+            .raft
+            .client_write_many(payloads)
+            .await
+            .map_err(|fatal| ProposeError::Stopped(fatal.to_string()))?;
+        let this = self.clone();
+        Ok(results
+            .map(move |result| match result {
+                Ok(Ok(written)) => Ok(Applied {
+                    index: written.log_id.index,
+                    outcome: written.response.unwrap_or(Outcome::Done),
+                }),
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
+                    Err(ProposeError::NotLeader { leader: this.leader().filter(|leader| !leader.is_self) })
+                }
+                Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
+                Err(fatal) => Err(ProposeError::Stopped(fatal.to_string())),
+            })
+            .boxed())
+    }
+
+    /// Proposes one command and waits for its outcome.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+        let mut results = self.submit_unthrottled(vec![command]).await?;
+        results.next().await.unwrap_or_else(|| Err(ProposeError::Unknown("no result came back".into())))
+    }
+
+    /// Once this returns, a read of this node's state is linearizable with respect to all that came before the call.
+    ///
+    /// By lease: a quorum has acknowledged this leader within nine tenths of a lease, in a term for which a read
+    /// index was awaited once, and the machine has not slept since. Right because no other leader can exist within
+    /// the lease, and because writes are answered after they are applied here. (Raft thesis, 6.4.1.)
+    ///
+    /// # Errors
+    /// [`ReadError`]: nothing happened.
+    pub async fn linearizable(&self) -> Result<(), ReadError> {
+        let leadership = self.leadership().map_err(|_| ReadError::NotLeader { leader: self.leader() })?;
+        let slept = self.inner.clock.slept();
+        if self.inner.read_mode == ReadMode::Lease && self.lease_holds(&leadership, slept) {
+            return Ok(());
+        }
+        self.confirm(leadership.term, slept).await
+    }
+
+    fn lease_holds(&self, leadership: &Leadership, slept: Duration) -> bool {
+        let confirmed = *self.inner.confirmed.lock();
+        let Some((term, slept_then)) = confirmed else { return false };
+        // The two clocks are read one after the other: allow for that.
+        let awake = slept.abs_diff(slept_then) < Duration::from_millis(5);
+        let fresh = leadership.quorum_age.is_some_and(|age| age < self.inner.timers.lease().mul_f32(0.9));
+        term == leadership.term && awake && (fresh || leadership.sole_voter)
+    }
+
+    /// Asks a quorum whether this node still leads, and waits until all committed before is applied.
+    async fn confirm(&self, term: u64, slept: Duration) -> Result<(), ReadError> {
+        let round = async {
+            let linearizer = match self.inner.raft.get_read_linearizer(openraft::ReadPolicy::ReadIndex).await
+            {
+                Ok(linearizer) => linearizer,
+                Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => {
+                    return Err(ReadError::NotLeader {
+                        leader: self.leader().filter(|leader| !leader.is_self),
+                    });
+                }
+                Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                    return Err(ReadError::NoQuorum);
+                }
+                Err(RaftError::Fatal(fatal)) => return Err(ReadError::Stopped(fatal.to_string())),
+            };
+            match linearizer.try_await_ready(&self.inner.raft, Some(READ_INDEX_TIMEOUT)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err(ReadError::NoQuorum),
+                Err(fatal) => Err(ReadError::Stopped(fatal.to_string())),
+            }
+        };
+        tokio::time::timeout(READ_INDEX_TIMEOUT, round).await.unwrap_or(Err(ReadError::NoQuorum))?;
+        *self.inner.confirmed.lock() = Some((term, slept));
+        Ok(())
+    }
+
+    /// Proposes a Tick and waits until it is applied: for a read that finds a deadline passed by [`Self::now`] but
+    /// not yet by the state's clock.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn tick(&self) -> Result<(), ProposeError> {
+        self.propose(Command::Tick { wall_ms: self.inner.clock.wall_ms() }).await.map(drop)
+    }
+
+    /// Waits until this node has applied `index`.
+    ///
+    /// # Errors
+    /// [`WaitError`].
+    pub async fn wait_applied(&self, index: u64, timeout: Duration) -> Result<(), WaitError> {
+        let mut applied = self.inner.replica.watch_applied();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout(timeout, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(WaitError::Stopped("its state machine is gone".into())),
+            Err(_) => Err(WaitError::Timeout { applied: self.applied_index() }),
+        }
+    }
+
+    /// Sends an operation to the leader: one hop, with the time that remains.
+    ///
+    /// # Errors
+    /// [`ForwardError`] says whether the operation may have been applied.
+    pub async fn forward(
+        &self,
+        mut operation: v1::Operation,
+        remaining: Duration,
+    ) -> Result<v1::Answer, ForwardError> {
+        let leader = self.leader().filter(|leader| !leader.is_self).ok_or(ForwardError::NoLeader)?.node;
+        let address = self.peer_address(leader).ok_or(ForwardError::NoLeader)?;
+        let mut client = self
+            .inner
+            .peers
+            .client(leader, &address, Traffic::Forward)
+            .map_err(|error| ForwardError::Unreachable(error.to_string()))?;
+        operation.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
+        let request = peer::ForwardRequest {
+            envelope: Some(self.inner.identity.envelope(leader)),
+            operation: Some(operation),
+        };
+        match tokio::time::timeout(remaining, client.forward(request)).await {
+            Ok(Ok(response)) => {
+                response.into_inner().answer.ok_or_else(|| ForwardError::Lost("an empty answer".into()))
+            }
+            Ok(Err(status)) if never_sent(&status) => {
+                Err(ForwardError::Unreachable(status.message().to_owned()))
+            }
+            Ok(Err(status)) => Err(ForwardError::Lost(status.message().to_owned())),
+            Err(_) => Err(ForwardError::Deadline),
+        }
+    }
+
+    /// This node's view of itself and the cluster.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched().clone();
+        let role = match metrics.state {
+            ServerState::Leader if self.leader().is_some() => "leader",
+            ServerState::Leader => "isolated",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner | ServerState::Shutdown => "learner",
+        };
+        let membership = metrics.membership_config.membership().clone();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let applied = self.inner.replica.read();
+        let members = membership
+            .nodes()
+            .map(|(node, peer)| MemberStatus {
+                node: *node,
+                peer_address: peer.address.clone(),
+                voter: voters.contains(node),
+                announced: applied.state.members().get(node).cloned(),
+                matched_index: metrics
+                    .replication
+                    .as_ref()
+                    .and_then(|replication| replication.get(node).cloned().flatten())
+                    .map(|id| id.index),
+            })
+            .collect();
+        Status {
+            term: metrics.current_term,
+            role,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied_index: applied.index(),
+            persisted_index: self.inner.replica.persisted_index(),
+            purged_index: self.inner.log.last_purged().map_or(0, |id| id.index),
+            members,
+        }
+    }
+
+    fn leadership(&self) -> Result<Leadership, Option<NodeId>> {
+        let leader = self.inner.raft.as_leader().map_err(|forward| forward.leader_id)?;
+        let quorum_age = leader.last_quorum_acked().map(|acked| acked.elapsed());
+        let sole_voter = self.inner.replica.read().membership.membership().voter_ids().count() == 1;
+        Ok(Leadership { term: leader.leader_id().term, quorum_age, sole_voter })
+    }
+
+    /// Whether a leader has heard from a quorum recently enough to take requests.
+    fn serves(&self, leadership: &Leadership) -> bool {
+        let limit = self.inner.timers.lease() * ISOLATED_LEASES;
+        leadership.sole_voter || leadership.quorum_age.is_some_and(|age| age < limit)
+    }
+
+    /// Cluster time for a proposal of this leader.
+    fn stamp(&self) -> Result<ClusterTime, ProposeError> {
+        match self.leadership() {
+            Ok(leadership) if self.serves(&leadership) => {
+                let applied = self.with_state(State::clocks).cluster;
+                Ok(self.inner.clock.now(leadership.term, applied))
+            }
+            _ => Err(ProposeError::NotLeader { leader: self.leader().filter(|leader| !leader.is_self) }),
+        }
+    }
+
+    pub(super) fn peer_address(&self, node: NodeId) -> Option<String> {
+        let applied = self.inner.replica.read();
+        applied.membership.membership().get_node(&node).map(|node| node.address.clone())
+    }
+}
+
+/// Whether a failed call never left this machine: the connection was refused.
+fn never_sent(status: &tonic::Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        source = error.source();
+    }
+    false
+}

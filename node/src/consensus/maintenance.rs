@@ -1,0 +1,104 @@
+//! What the leader does unasked: the clock's ticks and the reaping of what has expired; and what each node does:
+//! announce itself.
+
+use std::time::Duration;
+
+use quorate_proto::peer::v1 as peer;
+use quorate_state::{Command, Limits, Member, Outcome, Refusal, State};
+use tokio::sync::watch;
+
+use super::handle::Consensus;
+use super::peers::Traffic;
+
+/// The leader ticks at least this often.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// And, when deadlines are near, at most this often.
+const TICK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Consensus {
+    /// Ticks and reaps while this node leads. Runs until `stop`.
+    pub(crate) async fn run_clock(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let pause = if self.leads() { self.until_next_tick() } else { TICK_INTERVAL_MIN };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            if !self.leads() {
+                continue;
+            }
+            let expired = self.with_state(|state| state.reapable(Limits::REAP_MAX));
+            let proposed = if expired.is_empty() {
+                self.tick().await
+            } else {
+                self.propose(Command::Reap { keys: expired }).await.map(drop)
+            };
+            if let Err(error) = proposed {
+                tracing::debug!(%error, "a tick was not applied");
+            }
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.leader().is_some_and(|leader| leader.is_self)
+    }
+
+    /// Until the earliest deadline, within bounds; at once when something waits to be reaped.
+    fn until_next_tick(&self) -> Duration {
+        let now = self.now().cluster;
+        let (due, reapable) = self.with_state(|state| (state.next_due(), !state.reapable(1).is_empty()));
+        if reapable {
+            return Duration::from_millis(1);
+        }
+        let until_due = due.map_or(TICK_INTERVAL, |due| Duration::from_millis(due.0.saturating_sub(now.0)));
+        until_due.clamp(TICK_INTERVAL_MIN, TICK_INTERVAL)
+    }
+
+    /// Announces this node until the state says the same of it. Runs until done, `stop`, or a refusal.
+    pub(crate) async fn run_announcement(self, member: Member, mut stop: watch::Receiver<bool>) {
+        let node = self.node_id();
+        while self.with_state(|state: &State| state.members().get(&node) != Some(&member)) {
+            if let Err(error) = self.announce(&member).await {
+                tracing::debug!(error, "not announced yet");
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(ANNOUNCE_INTERVAL) => {}
+            }
+        }
+        tracing::debug!("announced");
+    }
+
+    async fn announce(&self, member: &Member) -> Result<(), String> {
+        let leader = self.leader().ok_or("no leader is known")?;
+        if leader.is_self {
+            let command = Command::Announce { node: leader.node, member: member.clone() };
+            let applied = self.propose(command).await.map_err(|error| error.to_string())?;
+            if let Outcome::Refused(Refusal::IncarnationMismatch { recorded }) = applied.outcome {
+                self.inner.identity.set_replaced(recorded);
+            }
+            return Ok(());
+        }
+        let address = self.peer_address(leader.node).ok_or("the leader has no address")?;
+        let mut client = self
+            .inner
+            .peers
+            .client(leader.node, &address, Traffic::Control)
+            .map_err(|error| error.to_string())?;
+        let request = peer::AnnounceRequest {
+            envelope: Some(self.inner.identity.envelope(leader.node)),
+            announcement: Some(peer::Announcement {
+                node: self.node_id(),
+                incarnation: member.incarnation,
+                client_address: member.client_address.clone(),
+                peer_address: member.peer_address.clone(),
+                admin_address: member.admin_address.clone(),
+                version: member.version.clone(),
+            }),
+        };
+        let answer = tokio::time::timeout(ANNOUNCE_TIMEOUT, client.announce(request)).await;
+        answer.map_err(|_| "no answer".to_owned())?.map(drop).map_err(|status| status.message().to_owned())
+    }
+}

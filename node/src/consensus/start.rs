@@ -1,0 +1,396 @@
+//! Brings consensus up: opens the storage, asks the peers who they are, starts raft, serves the peer listener.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{Config, SnapshotPolicy};
+use parking_lot::Mutex;
+use quorate_proto::peer::v1 as peer;
+use quorate_proto::peer::v1::peer_server::PeerServer;
+use quorate_state::{Member, NodeId, State};
+use quorate_storage::{
+    DataDir, Floor, LogOptions, RaftLog, SessionOptions, SledStore, StorageError, WriteBehind,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use super::clock::{ClusterClock, SystemClock};
+use super::handle::{Consensus, Inner};
+use super::identity::{Identity, replaced_message};
+use super::log_store::LogStore;
+use super::network::Network;
+use super::payload::decode_meta;
+use super::peer_service::{ForwardHandler, PeerService};
+use super::peers::{MESSAGE_BYTES_MAX, Peers, Traffic};
+use super::persister::Persister;
+use super::replica::{Applied, Replica};
+use super::state_machine::StateMachine;
+use super::timers::Timers;
+use super::types::{PeerNode, Raft, StoredMembership};
+use crate::config::Settings;
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
+/// Log entries kept behind the persisted position, so that a node that was away briefly needs no snapshot.
+const LOG_ENTRIES_KEPT: u64 = 100_000;
+
+/// Why a node did not start. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory was refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the data directory holds cannot be read.
+    #[error("the data directory {path}: {error}")]
+    Undecodable {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// The settings contradict each other or the data directory.
+    #[error("{0}")]
+    Settings(String),
+    /// The cluster knows this node id by another data directory.
+    #[error("{0}")]
+    Replaced(String),
+    /// A listener could not be opened.
+    #[error("cannot listen on {address}: {error}: choose a free address (is another node running here?)")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// openraft refused to start.
+    #[error("consensus did not start: {0}")]
+    Raft(String),
+}
+
+/// Consensus, up and running on one node.
+pub struct Running {
+    /// The handle for the rest of the node.
+    pub consensus: Consensus,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+/// What the storage held.
+struct Opened {
+    log: RaftLog,
+    replica: Arc<Replica>,
+    persister: Arc<Persister>,
+    incarnation: u64,
+}
+
+/// The cluster's id: the same on every node that was given the same name and members, and on no other.
+fn cluster_id(settings: &Settings, members: &BTreeMap<NodeId, String>) -> u64 {
+    use std::fmt::Write as _;
+    let mut text = settings.cluster_name.clone();
+    for (node, address) in members {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n{node}={address}");
+    }
+    quorate_storage::checksum(text.as_bytes()) | 1
+}
+
+fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
+    let started = Instant::now();
+    let undecodable = |error: &dyn std::fmt::Display| StartError::Undecodable {
+        path: settings.data_dir.display().to_string(),
+        error: error.to_string(),
+    };
+    let identity = quorate_storage::Identity { cluster_id: cluster, node_id: settings.node_id };
+    let dir = DataDir::open(&settings.data_dir, identity, rand::random::<u64>() | 1)?;
+    let floor = Floor::open(&dir)?;
+    let log = RaftLog::open(&dir, &floor, LogOptions::default())?;
+    let options = SessionOptions { cache_bytes: settings.session_cache_bytes };
+    let (store, loaded) = SledStore::open(&dir, &floor, options)?;
+    let applied = match loaded {
+        None => Applied { state: State::new(), log_id: None, membership: StoredMembership::default() },
+        Some(loaded) => {
+            let (log_id, membership) =
+                decode_meta(&loaded.position.meta).map_err(|error| undecodable(&error))?;
+            Applied { state: loaded.state, log_id, membership }
+        }
+    };
+    if let (Some(purged), index) = (log.last_purged(), applied.index())
+        && purged.index > index
+    {
+        return Err(undecodable(&format!(
+            "the sessions stand at log index {index}, but the log begins after {}: entries between are missing; \
+             empty the directory and bring the node back under a new id",
+            purged.index
+        )));
+    }
+    let incarnation = dir.incarnation();
+    tracing::info!(
+        sessions = applied.state.live_sessions(),
+        applied_index = applied.index(),
+        last_log_index = log.last().map_or(0, |id| id.index),
+        incarnation = format!("{incarnation:016x}"),
+        took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "opened the data directory; the log after the applied index is replayed once the cluster confirms it"
+    );
+    let replica = Arc::new(Replica::new(applied));
+    let persisted = Arc::new(Notify::new());
+    let bell = Arc::clone(&persisted);
+    let write_behind = WriteBehind::start(store, Box::new(move |_| bell.notify_waiters()))
+        .map_err(|error| StartError::Raft(format!("cannot start the session store's thread: {error}")))?;
+    let persister = Arc::new(Persister::new(write_behind, log.clone(), persisted, settings.log_budget_bytes));
+    Ok(Opened { log, replica, persister, incarnation })
+}
+
+fn raft_config(cluster: u64, timers: Timers) -> Result<Arc<Config>, StartError> {
+    let config = Config {
+        cluster_name: format!("{cluster:016x}"),
+        heartbeat_interval: timers.heartbeat_ms,
+        election_timeout_min: timers.election_ms_min,
+        election_timeout_max: timers.election_ms_max,
+        enable_pre_vote: Some(true),
+        // A restarted leader has promised nothing it remembers: it stands for election like everyone.
+        enable_leader_restore: Some(false),
+        // Switched on after one lease; see `join`.
+        enable_elect: false,
+        install_snapshot_timeout: u64::try_from(timers.snapshot_deadline.as_millis()).unwrap_or(u64::MAX),
+        max_payload_entries: 1000,
+        // The persister announces what the session store has synced; openraft never asks for a snapshot itself.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: LOG_ENTRIES_KEPT,
+        replication_lag_threshold: u64::MAX / 2,
+        purge_batch_size: 1024,
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|error| StartError::Raft(error.to_string()))
+}
+
+impl Running {
+    /// Opens the data directory, joins the cluster, serves `listener`. `member` is what this node announces
+    /// (its incarnation is filled in), `forward` runs what other nodes forward.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is left running.
+    pub async fn start(
+        settings: &Settings,
+        listener: TcpListener,
+        member: Member,
+        forward: impl FnOnce(Consensus) -> Arc<dyn ForwardHandler>,
+    ) -> Result<Running, StartError> {
+        let mut members = settings.members.clone();
+        if members.is_empty() {
+            members.insert(settings.node_id, member.peer_address.clone());
+        }
+        if !members.contains_key(&settings.node_id) {
+            return Err(StartError::Settings(format!(
+                "members does not name node {}: add {}=HOST:PORT to it",
+                settings.node_id, settings.node_id
+            )));
+        }
+        let cluster = cluster_id(settings, &members);
+        let timers = Timers::of(settings.timing);
+        let Opened { log, replica, persister, incarnation } = {
+            let settings = settings.clone();
+            let opened = tokio::task::spawn_blocking(move || open(&settings, cluster)).await;
+            opened.map_err(|error| StartError::Raft(error.to_string()))??
+        };
+        let votes_from = Instant::now() + timers.lease();
+        let identity = Arc::new(Identity::new(cluster, settings.node_id, incarnation, Arc::clone(&replica)));
+        let peers = Arc::new(Peers::default());
+        ask_peers(&identity, &peers, &members).await?;
+
+        let network = Network { identity: Arc::clone(&identity), peers: Arc::clone(&peers), timers };
+        let raft = Raft::new(
+            settings.node_id,
+            raft_config(cluster, timers)?,
+            network,
+            LogStore::new(log.clone()),
+            StateMachine::new(Arc::clone(&replica), Arc::clone(&persister)),
+        )
+        .await
+        .map_err(|error| StartError::Raft(error.to_string()))?;
+        let consensus = Consensus {
+            inner: Arc::new(Inner {
+                raft: raft.clone(),
+                replica: Arc::clone(&replica),
+                persister: Arc::clone(&persister),
+                identity: Arc::clone(&identity),
+                peers,
+                log,
+                clock: ClusterClock::new(Box::new(SystemClock { wall_offset_ms: settings.clock_offset_ms })),
+                timers,
+                read_mode: settings.read_mode,
+                confirmed: Mutex::new(None),
+                recovered: AtomicBool::new(false),
+            }),
+        };
+        let stop = watch::Sender::new(false);
+        let failed = watch::Sender::new(None);
+        let running_failed = failed.subscribe();
+        let mut tasks = JoinSet::new();
+        let service = PeerService {
+            raft: raft.clone(),
+            identity: Arc::clone(&identity),
+            consensus: consensus.clone(),
+            persister: Arc::clone(&persister),
+            forward: forward(consensus.clone()),
+            votes_from,
+        };
+        tasks.spawn(serve_peers(service, listener, stop.subscribe(), failed.clone()));
+        tasks.spawn(watch_failures(raft.clone(), identity.watch_replaced(), failed, stop.subscribe()));
+        tasks.spawn(Arc::clone(&persister).run(replica, raft, stop.subscribe()));
+        tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
+        tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));
+        tasks.spawn(join(consensus.clone(), members, votes_from, stop.subscribe()));
+        Ok(Running { consensus, stop, tasks, failed: running_failed })
+    }
+
+    /// Resolves with the reason when this node can go on no longer.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The watcher is gone: the node is being stopped.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops raft, writes a last cut to the session store, closes the storage.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        let inner = &self.consensus.inner;
+        if let Err(error) = inner.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop in order");
+        }
+        inner.persister.close().await;
+        let log = inner.log.clone();
+        if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
+            tracing::error!("the log's thread panicked while closing");
+        }
+    }
+}
+
+/// Asks every peer that answers what it knows of this node. A node that lost its disk learns it here.
+async fn ask_peers(
+    identity: &Arc<Identity>,
+    peers: &Arc<Peers>,
+    members: &BTreeMap<NodeId, String>,
+) -> Result<(), StartError> {
+    let mut hellos = JoinSet::new();
+    for (node, address) in members.iter().filter(|(node, _)| **node != identity.node) {
+        let mut client = peers
+            .client(*node, address, Traffic::Control)
+            .map_err(|error| StartError::Settings(format!("members: node {node} at {address}: {error}")))?;
+        let request = peer::HelloRequest { envelope: Some(identity.envelope(*node)) };
+        hellos.spawn(async move { tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await });
+    }
+    while let Some(hello) = hellos.join_next().await {
+        match hello {
+            Ok(Ok(Ok(answer))) => {
+                let recorded = answer.into_inner().your_incarnation;
+                if recorded != 0 && recorded != identity.incarnation {
+                    return Err(StartError::Replaced(replaced_message(
+                        identity.node,
+                        recorded,
+                        identity.incarnation,
+                    )));
+                }
+            }
+            Ok(Ok(Err(status))) if status.code() == tonic::Code::FailedPrecondition => {
+                return Err(StartError::Settings(status.message().to_owned()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn serve_peers(
+    service: PeerService,
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+    failed: watch::Sender<Option<String>>,
+) {
+    let server = PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let serving = tonic::transport::Server::builder()
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .add_service(server)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        result = serving => {
+            let reason = result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+            failed.send_replace(Some(format!("the peer listener stopped: {reason}")));
+        }
+    }
+}
+
+/// Watches for what a node cannot outlive: a fatal error of raft, or proof that its disk was replaced.
+async fn watch_failures(
+    raft: Raft,
+    mut replaced: watch::Receiver<Option<String>>,
+    failed: watch::Sender<Option<String>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut metrics = raft.metrics();
+    let reason = loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            Ok(reason) = replaced.wait_for(Option::is_some) => break reason.clone().unwrap_or_default(),
+            changed = openraft::type_config::async_runtime::watch::WatchReceiver::changed(&mut metrics) => {
+                let state = openraft::type_config::async_runtime::watch::WatchReceiver::borrow_watched(&metrics)
+                    .running_state
+                    .clone();
+                match (state, changed) {
+                    (Err(fatal), _) => break format!("consensus stopped: {fatal}"),
+                    (Ok(()), Err(_)) => break "consensus stopped".to_owned(),
+                    (Ok(()), Ok(())) => {}
+                }
+            }
+        }
+    };
+    failed.send_replace(Some(reason));
+}
+
+/// Forms the cluster if this node is pristine (every node does; the result is the same), lets it stand for election
+/// after one lease, and waits until it has applied what its log held.
+async fn join(
+    consensus: Consensus,
+    members: BTreeMap<NodeId, String>,
+    votes_from: Instant,
+    mut stop: watch::Receiver<bool>,
+) {
+    let raft = consensus.inner.raft.clone();
+    let nodes: BTreeMap<NodeId, PeerNode> =
+        members.into_iter().map(|(node, address)| (node, PeerNode { address })).collect();
+    match raft.initialize(nodes).await {
+        Ok(()) => tracing::info!("formed the cluster from the members in the settings"),
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+        Err(error) => tracing::error!(%error, "the cluster was not formed"),
+    }
+    tokio::time::sleep_until(votes_from).await;
+    raft.runtime_config().elect(true);
+    let recovered = async {
+        while let Err(error) = raft.wait_for_recovery(Some(Duration::from_secs(60))).await {
+            tracing::info!(%error, "still waiting for the cluster to confirm this node's log");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = recovered => {
+            consensus.inner.recovered.store(true, Ordering::Release);
+            tracing::info!(applied_index = consensus.applied_index(), "recovered");
+        }
+    }
+}

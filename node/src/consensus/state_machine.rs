@@ -1,0 +1,175 @@
+//! The state machine behind openraft's trait: decodes proposals, applies them in memory, answers.
+//!
+//! Nothing here touches the disk while applying; the session store is written behind (see `persister`).
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use quorate_state::{Proposal, State};
+
+use super::persister::Persister;
+use super::replica::Replica;
+use super::snapshot_data::SnapshotData;
+use super::types::{
+    Entry, LogId, Membership, Payload, Response, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+};
+
+/// Entries applied under one lock. Readers wait for at most this many.
+const APPLY_BATCH_MAX: usize = 256;
+
+/// The state machine as openraft sees it.
+pub(crate) struct StateMachine {
+    replica: Arc<Replica>,
+    persister: Arc<Persister>,
+}
+
+/// A decoded entry, ready to be applied.
+struct Decoded {
+    log_id: LogId,
+    step: Step,
+    responder: Option<ApplyResponder<TypeConfig>>,
+}
+
+enum Step {
+    Blank,
+    Propose(Proposal),
+    Membership(Membership),
+}
+
+impl StateMachine {
+    pub(crate) fn new(replica: Arc<Replica>, persister: Arc<Persister>) -> Self {
+        StateMachine { replica, persister }
+    }
+
+    fn apply_batch(&self, batch: Vec<Decoded>, payload_bytes: u64) {
+        let mut answers: Vec<(ApplyResponder<TypeConfig>, Response)> = Vec::with_capacity(batch.len());
+        let mut index = 0;
+        {
+            let mut applied = self.replica.write();
+            for Decoded { log_id, step, responder } in batch {
+                let response = match step {
+                    Step::Blank => None,
+                    Step::Propose(proposal) => Some(applied.state.apply(proposal)),
+                    Step::Membership(membership) => {
+                        applied.membership = StoredMembership::new(Some(log_id.clone()), membership);
+                        None
+                    }
+                };
+                index = log_id.index;
+                applied.log_id = Some(log_id);
+                answers.extend(responder.map(|responder| (responder, response)));
+            }
+        }
+        self.replica.publish(index, payload_bytes);
+        for (responder, response) in answers {
+            responder.send(response);
+        }
+    }
+}
+
+/// Reads an entry's payload. An entry that this version cannot read stops the node before it: skipping it would
+/// fork the state.
+fn decode((entry, responder): EntryResponder<TypeConfig>) -> Result<(Decoded, u64), io::Error> {
+    let Entry { log_id, payload } = entry;
+    let (step, bytes) = match payload {
+        EntryPayload::Blank => (Step::Blank, 0),
+        EntryPayload::Membership(membership) => (Step::Membership(membership), 0),
+        EntryPayload::Normal(Payload(bytes)) => {
+            let proposal = Proposal::decode(&bytes).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("log entry {log_id}: {error}"))
+            })?;
+            if !State::supports(&proposal.command) {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!(
+                        "log entry {log_id} raises the apply version beyond what this node supports: upgrade it"
+                    ),
+                ));
+            }
+            (Step::Propose(proposal), bytes.len() as u64)
+        }
+    };
+    Ok((Decoded { log_id, step, responder }, bytes))
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.replica.read();
+        Ok((applied.log_id.clone(), applied.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_BATCH_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let mut batch = Vec::with_capacity(chunk.len());
+            let mut payload_bytes = 0;
+            for item in chunk {
+                let (decoded, bytes) = decode(item?)?;
+                payload_bytes += bytes;
+                batch.push(decoded);
+            }
+            self.apply_batch(batch, payload_bytes);
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+        Some(SnapshotBuilder { replica: Arc::clone(&self.replica) })
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder { replica: Arc::clone(&self.replica) }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let SnapshotData::Received(state) = snapshot else {
+            return Err(io::Error::other("a view of this node's own state is no snapshot to install"));
+        };
+        let frozen = state.freeze();
+        self.persister.install(meta, frozen).await?;
+        {
+            let mut applied = self.replica.write();
+            applied.state = *state;
+            applied.log_id = meta.last_log_id.clone();
+            applied.membership = meta.last_membership.clone();
+        }
+        self.replica.set_persisted(meta.clone());
+        self.replica.publish(meta.last_log_id.as_ref().map_or(0, |id| id.index), 0);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        if self.replica.persisted().last_log_id.is_none() {
+            return Ok(None);
+        }
+        let (meta, frozen) = self.replica.view();
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(frozen) }))
+    }
+}
+
+/// "Builds" a snapshot by naming what the session store has already synced.
+pub(crate) struct SnapshotBuilder {
+    replica: Arc<Replica>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (_, frozen) = self.replica.view();
+        Ok(Snapshot { meta: self.replica.persisted(), snapshot: SnapshotData::View(frozen) })
+    }
+}

@@ -1,0 +1,20 @@
+//! A Quorate node.
+//!
+//! # Layout
+//!
+//! ```text
+//! cli         quorated's command line         config      Settings: flags, environment, TOML file, defaults
+//! node        Node: everything below, started and stopped together
+//! services    gRPC for clients                admin       HTTP for health
+//! consensus   the replicated state            logging     log lines
+//! ```
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod consensus;
+pub mod logging;
+pub mod node;
+pub mod services;
+
+pub use node::Node;

@@ -1,0 +1,40 @@
+//! Log lines: text or JSON on standard error; panics are logged too.
+
+use std::backtrace::Backtrace;
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Starts logging for the whole process. Later calls do nothing: the first one wins.
+///
+/// `level` is a level or `tracing` directives, checked by [`crate::config`].
+pub fn start(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if started.is_ok() {
+        log_panics();
+    }
+}
+
+/// A panic becomes a log line, then does what it would have done.
+fn log_panics() {
+    let earlier = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("(no message)");
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            location,
+            backtrace = %Backtrace::capture(),
+            "panic: {message}"
+        );
+        earlier(panic);
+    }));
+}

@@ -1,0 +1,204 @@
+//! Runs operations: here when this node leads or may answer locally, else at the leader. Unary calls, pipelined
+//! operations and those forwarded by other nodes all come through here.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use prost::Message as _;
+use quorate_proto::v1;
+use quorate_proto::v1::answer::Answer;
+use quorate_state::{Command, Outcome, Refusal};
+use tokio::time::Instant;
+
+use super::answer::{self, Reply};
+use super::backend::Backend;
+use super::budget::{Budget, Permit};
+use super::failure::Failure;
+use super::read::{self, POSITION_WAIT_MAX, Unserved};
+use super::reasons::{self, Stake};
+use super::request::{Request, Work};
+use crate::consensus::{Applied, ForwardHandler, Leader, ProposeError};
+
+/// For an operation whose caller names no timeout.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// No operation waits longer, whatever its caller asks for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// What an operation is taken to hold besides its encoded bytes.
+const OVERHEAD_BYTES: u64 = 256;
+/// Draws of a client handle before giving up: two taken in a row do not happen by chance.
+const DRAWS_MAX: usize = 3;
+
+/// How an operation came and what its caller wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// When its caller stops waiting.
+    pub(crate) deadline: Instant,
+    /// The caller follows the leader itself: tell it instead of forwarding.
+    pub(crate) redirect: bool,
+    /// It was forwarded here: never forward it again.
+    pub(crate) forwarded: bool,
+}
+
+/// When an operation that arrived now and may take `timeout` ends; `None` or zero is the default.
+pub(crate) fn deadline_after(timeout: Option<Duration>) -> Instant {
+    let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT);
+    Instant::now() + timeout.min(TIMEOUT_MAX)
+}
+
+/// Runs operations against a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Executor<B> {
+    backend: B,
+    budget: Budget,
+}
+
+impl<B: Backend> Executor<B> {
+    pub(crate) fn new(backend: B, in_flight_bytes_max: u64) -> Self {
+        Executor { backend, budget: Budget::new(in_flight_bytes_max) }
+    }
+
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Checks an operation and takes its bytes from the node's budget.
+    ///
+    /// # Errors
+    /// [`Failure`], definitely not applied.
+    pub(crate) fn admit(&self, operation: &v1::Operation) -> Result<(Request, Permit), Failure> {
+        let Some(wire) = &operation.operation else {
+            let message = "the operation is empty, or of a kind that this version does not know";
+            return Err(Failure::invalid("EMPTY_OPERATION", "operation", message));
+        };
+        let bytes = OVERHEAD_BYTES + u64::try_from(operation.encoded_len()).unwrap_or(u64::MAX / 2);
+        let permit = self.budget.take(bytes);
+        let permit = permit
+            .ok_or_else(|| reasons::overloaded("too many bytes of operations are in flight on this node"))?;
+        Ok((Request::parse(wire, self.backend.cluster_id())?, permit))
+    }
+
+    /// Runs one operation to its answer, within its deadline.
+    ///
+    /// # Errors
+    /// [`Failure`]. An error relayed from the leader is an `Ok(Answer::Error)`.
+    pub(crate) async fn execute(
+        &self,
+        operation: v1::Operation,
+        context: Context,
+    ) -> Result<Answer, Failure> {
+        let (request, _permit) = self.admit(&operation)?;
+        let stake = request.stake;
+        let run = self.run(request, Some(operation), context);
+        match tokio::time::timeout_at(context.deadline, run).await {
+            Ok(answer) => answer,
+            Err(_) => Err(reasons::deadline(true, stake)),
+        }
+    }
+
+    /// Runs one checked operation. `original` is what would be forwarded; without it nothing is. Not bounded by the
+    /// deadline except where it waits for others.
+    pub(crate) async fn run(
+        &self,
+        request: Request,
+        original: Option<v1::Operation>,
+        context: Context,
+    ) -> Result<Answer, Failure> {
+        let stake = request.stake;
+        if let Work::Read(read) = &request.work
+            && read.is_local()
+        {
+            return read::local(&self.backend, read, remaining(context.deadline)).await;
+        }
+        let leader = match self.backend.leader() {
+            Some(leader) if leader.is_self => match self.here(request, context.deadline).await {
+                Err(Unserved::NotLeader(leader)) => leader,
+                served => return served.map_err(Unserved::into_failure),
+            },
+            leader => leader,
+        };
+        match original {
+            Some(original) if !context.redirect && !context.forwarded => {
+                self.elsewhere(original, leader.as_ref(), context.deadline, stake).await
+            }
+            _ => Err(reasons::not_leader(leader.as_ref())),
+        }
+    }
+
+    /// Runs it on this node, the leader.
+    async fn here(&self, request: Request, deadline: Instant) -> Result<Answer, Unserved> {
+        let Request { work, stake } = request;
+        match work {
+            Work::OpenClient => self.open_client().await,
+            Work::Mutate { command, reply } => {
+                let applied = self.propose(command, stake).await?;
+                Ok(answer::mutated(reply, self.backend.cluster_id(), applied)?)
+            }
+            Work::Read(read) => {
+                read::reach(&self.backend, &read, remaining(deadline).min(POSITION_WAIT_MAX)).await?;
+                let answer = read::linearizable(&self.backend, std::slice::from_ref(&read)).await.pop();
+                answer.unwrap_or_else(|| Err(reasons::internal("a read was not answered").into()))
+            }
+        }
+    }
+
+    /// Submits one command and waits for its outcome.
+    async fn propose(&self, command: Command, stake: Stake) -> Result<Applied, Unserved> {
+        let submitted = self.backend.submit(vec![command]).await;
+        let mut results = submitted.map_err(|error| Unserved::proposal(error, stake))?;
+        let lost = || Err(ProposeError::Unknown("the node gave no result".to_owned()));
+        results.next().await.unwrap_or_else(lost).map_err(|error| Unserved::proposal(error, stake))
+    }
+
+    async fn open_client(&self) -> Result<Answer, Unserved> {
+        let mut refused = Failure::from(Refusal::ClientTaken);
+        for _ in 0..DRAWS_MAX {
+            let client = rand::random::<u64>().max(1);
+            let applied = self.propose(Command::OpenClient { client }, Stake::Once).await?;
+            let taken = applied.outcome == Outcome::Refused(Refusal::ClientTaken);
+            match answer::mutated(Reply::OpenClient, self.backend.cluster_id(), applied) {
+                Err(failure) if taken => refused = failure,
+                answered => return Ok(answered?),
+            }
+        }
+        Err(refused.into())
+    }
+
+    /// Has the leader run it: one hop, with the time that remains.
+    async fn elsewhere(
+        &self,
+        mut original: v1::Operation,
+        leader: Option<&Leader>,
+        deadline: Instant,
+        stake: Stake,
+    ) -> Result<Answer, Failure> {
+        let remaining = remaining(deadline);
+        if leader.is_none() {
+            return Err(reasons::not_leader(None));
+        }
+        original.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
+        let answered = self.backend.forward(original, remaining).await;
+        let answered = answered.map_err(|error| reasons::forward_failed(&error, stake))?;
+        answered.answer.ok_or_else(|| reasons::internal("the leader's answer is empty"))
+    }
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+impl<B: Backend> ForwardHandler for Executor<B> {
+    fn handle(&self, operation: v1::Operation) -> BoxFuture<'static, v1::Answer> {
+        let executor = self.clone();
+        async move {
+            let tag = operation.tag;
+            let timeout = Duration::from_millis(operation.timeout_ms.into());
+            let context =
+                Context { deadline: deadline_after(Some(timeout)), redirect: false, forwarded: true };
+            let answered = executor.execute(operation, context).await;
+            let answer = answered.unwrap_or_else(|failure| Answer::Error(failure.into_error()));
+            v1::Answer { tag, answer: Some(answer) }
+        }
+        .boxed()
+    }
+}

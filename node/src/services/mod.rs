@@ -1,0 +1,39 @@
+//! What clients talk to: gRPC services over consensus.
+//!
+//! # Layout
+//!
+//! ```text
+//! server     the client listener: limits, services, shutdown     sessions   quorate.v1.Sessions, unary calls
+//! pipeline   Sessions.Pipeline                                   cluster    quorate.v1.Cluster
+//! health     grpc.health.v1.Health
+//!
+//! executor   runs an operation: here, or at the leader           read       linearizable and local reads
+//! request    wire operation -> checked command or read           answer     outcome or session -> wire answer
+//! reasons    the table of errors                                 failure    an error, as status or as answer
+//! budget     bytes in flight                                     explain    the transport's own errors
+//! backend    what all this needs of consensus
+//! ```
+//!
+//! A unary call, a pipelined operation and one forwarded by another node run through the same [`executor`], [`read`],
+//! [`request`], [`answer`] and [`reasons`].
+
+mod answer;
+mod backend;
+mod budget;
+mod cluster;
+mod executor;
+mod explain;
+mod failure;
+mod health;
+mod pipeline;
+mod read;
+mod reasons;
+mod request;
+mod server;
+mod sessions;
+
+pub use failure::{DOMAIN, Failure};
+pub use server::{ClientListener, Services};
+
+#[cfg(test)]
+mod scripted;

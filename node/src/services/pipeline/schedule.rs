@@ -1,0 +1,178 @@
+//! Which of a stream's operations may run now.
+//!
+//! Each session has a lane. What runs on a lane at one time is either reads, or mutations (they go into the log in
+//! the order sent, one behind the other without waiting), or one operation alone (one that goes to another node,
+//! where order among calls is not kept). Everything else waits in the lane, first come, first served. An operation on
+//! two sessions stands in both lanes and runs once it is first in both: numbers rise in order of arrival, so two such
+//! operations never wait for each other.
+
+use std::collections::{HashMap, VecDeque};
+
+use quorate_state::SessionKey;
+
+/// An operation's number within its stream; rises in order of arrival.
+pub(super) type Number = u64;
+
+/// What an operation shares its lane with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// With other reads.
+    Read,
+    /// With other mutations, which it must be submitted behind.
+    Mutation,
+    /// With nothing.
+    Alone,
+}
+
+/// The sessions an operation is about.
+pub(super) type Keys = (Option<SessionKey>, Option<SessionKey>);
+
+#[derive(Debug)]
+struct Ticket {
+    keys: Keys,
+    class: Class,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    running: usize,
+    /// Of those running; meaningless when none is.
+    class: Option<Class>,
+    waiting: VecDeque<Number>,
+    /// The latest that ended while the lane was in use.
+    ended: Option<Number>,
+}
+
+impl Lane {
+    fn admits(&self, class: Class) -> bool {
+        self.running == 0 || (class != Class::Alone && self.class == Some(class))
+    }
+
+    fn enter(&mut self, class: Class) {
+        self.running += 1;
+        self.class = Some(class);
+    }
+}
+
+/// The operations of one stream that wait or run.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    lanes: HashMap<SessionKey, Lane>,
+    tickets: HashMap<Number, Ticket>,
+    ready: VecDeque<Number>,
+}
+
+impl Schedule {
+    /// Takes in an operation; `number` is above all earlier ones.
+    pub(super) fn push(&mut self, number: Number, keys: Keys, class: Class) {
+        let keys = if keys.0 == keys.1 { (keys.0, None) } else { keys };
+        let ticket = Ticket { keys, class };
+        let free = each(keys)
+            .all(|key| self.lanes.get(&key).is_none_or(|lane| lane.waiting.is_empty() && lane.admits(class)));
+        for key in each(keys) {
+            let lane = self.lanes.entry(key).or_default();
+            if free { lane.enter(class) } else { lane.waiting.push_back(number) }
+        }
+        if free {
+            self.ready.push_back(number);
+        }
+        self.tickets.insert(number, ticket);
+    }
+
+    /// Whether [`Self::next_ready`] has one to give.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next operation to run, if one may. From here on it runs, until [`Self::finish`] or [`Self::requeue`].
+    pub(super) fn next_ready(&mut self) -> Option<Number> {
+        self.ready.pop_front()
+    }
+
+    /// A running operation has ended.
+    pub(super) fn finish(&mut self, number: Number) {
+        let Some(ticket) = self.tickets.remove(&number) else { return };
+        for key in each(ticket.keys) {
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.running = lane.running.saturating_sub(1);
+                lane.ended = lane.ended.max(Some(number));
+            }
+        }
+        self.promote(ticket.keys);
+    }
+
+    /// An operation that still waits gives up.
+    pub(super) fn cancel(&mut self, number: Number) {
+        let Some(ticket) = self.tickets.remove(&number) else { return };
+        for key in each(ticket.keys) {
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.waiting.retain(|waiting| *waiting != number);
+            }
+        }
+        self.promote(ticket.keys);
+    }
+
+    /// A running operation was not served and shall run again, alone, in its place. Refused with `false` (it still
+    /// runs) when a later one on the same session has ended meanwhile: then its place is gone.
+    pub(super) fn requeue(&mut self, number: Number) -> bool {
+        let Some(ticket) = self.tickets.get_mut(&number) else { return false };
+        let keys = ticket.keys;
+        if each(keys).any(|key| self.lanes.get(&key).is_some_and(|lane| lane.ended > Some(number))) {
+            return false;
+        }
+        ticket.class = Class::Alone;
+        for key in each(keys) {
+            let lane = self.lanes.entry(key).or_default();
+            lane.running = lane.running.saturating_sub(1);
+            let place = lane.waiting.partition_point(|waiting| *waiting < number);
+            lane.waiting.insert(place, number);
+        }
+        if each(keys).next().is_none() {
+            self.ready.push_back(number);
+        }
+        self.promote(keys);
+        true
+    }
+
+    /// Lets those run that have come first in all their lanes.
+    fn promote(&mut self, keys: Keys) {
+        let mut changed: Vec<SessionKey> = each(keys).collect();
+        while let Some(key) = changed.pop() {
+            while let Some((number, keys, class)) = self.first(key) {
+                for other in each(keys) {
+                    if let Some(lane) = self.lanes.get_mut(&other) {
+                        lane.waiting.pop_front();
+                        lane.enter(class);
+                    }
+                    if other != key {
+                        changed.push(other);
+                    }
+                }
+                self.ready.push_back(number);
+            }
+            if self.lanes.get(&key).is_some_and(|lane| lane.running == 0 && lane.waiting.is_empty()) {
+                self.lanes.remove(&key);
+            }
+        }
+    }
+
+    /// The first in this lane, if it may run now.
+    fn first(&self, key: SessionKey) -> Option<(Number, Keys, Class)> {
+        let number = *self.lanes.get(&key)?.waiting.front()?;
+        let ticket = self.tickets.get(&number)?;
+        let may_run = each(ticket.keys).all(|key| {
+            self.lanes
+                .get(&key)
+                .is_some_and(|lane| lane.waiting.front() == Some(&number) && lane.admits(ticket.class))
+        });
+        may_run.then_some((number, ticket.keys, ticket.class))
+    }
+}
+
+fn each(keys: Keys) -> impl Iterator<Item = SessionKey> {
+    [keys.0, keys.1].into_iter().flatten()
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

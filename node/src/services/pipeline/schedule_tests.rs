@@ -1,0 +1,178 @@
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::*;
+
+fn key(number: u8) -> SessionKey {
+    SessionKey([number; 16])
+}
+
+fn one(number: u8) -> Keys {
+    (Some(key(number)), None)
+}
+
+fn two(first: u8, second: u8) -> Keys {
+    (Some(key(first)), Some(key(second)))
+}
+
+fn ready(schedule: &mut Schedule) -> Vec<Number> {
+    std::iter::from_fn(|| schedule.next_ready()).collect()
+}
+
+#[test]
+fn mutations_of_a_session_follow_each_other_without_waiting() {
+    let mut schedule = Schedule::default();
+    for number in 0..3 {
+        schedule.push(number, one(1), Class::Mutation);
+    }
+    assert_eq!(ready(&mut schedule), [0, 1, 2]);
+}
+
+#[test]
+fn a_read_waits_for_mutations_and_holds_up_what_follows() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Mutation);
+    schedule.push(1, one(1), Class::Read);
+    schedule.push(2, one(1), Class::Mutation);
+    schedule.push(3, one(2), Class::Read);
+    assert_eq!(ready(&mut schedule), [0, 3]);
+    schedule.finish(0);
+    assert_eq!(ready(&mut schedule), [1]);
+    schedule.finish(1);
+    assert_eq!(ready(&mut schedule), [2]);
+}
+
+#[test]
+fn reads_of_a_session_run_together() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Read);
+    schedule.push(1, one(1), Class::Read);
+    schedule.push(2, one(1), Class::Mutation);
+    schedule.push(3, one(1), Class::Read);
+    assert_eq!(ready(&mut schedule), [0, 1]);
+    schedule.finish(0);
+    assert!(ready(&mut schedule).is_empty());
+    schedule.finish(1);
+    assert_eq!(ready(&mut schedule), [2]);
+}
+
+#[test]
+fn what_runs_alone_shares_with_nothing() {
+    let mut schedule = Schedule::default();
+    for number in 0..3 {
+        schedule.push(number, one(1), Class::Alone);
+    }
+    for number in 0..3 {
+        assert_eq!(ready(&mut schedule), [number]);
+        schedule.finish(number);
+    }
+    assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty());
+}
+
+#[test]
+fn an_operation_on_two_sessions_keeps_its_place_in_both() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(2), Class::Read);
+    schedule.push(1, two(1, 2), Class::Mutation);
+    schedule.push(2, one(1), Class::Mutation);
+    assert_eq!(ready(&mut schedule), [0], "2 must not be submitted before 1");
+    schedule.finish(0);
+    assert_eq!(ready(&mut schedule), [1, 2]);
+}
+
+#[test]
+fn what_is_about_no_session_never_waits() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, (None, None), Class::Alone);
+    schedule.push(1, (None, None), Class::Alone);
+    assert_eq!(ready(&mut schedule), [0, 1]);
+    assert!(schedule.requeue(0));
+    assert_eq!(ready(&mut schedule), [0]);
+}
+
+#[test]
+fn one_that_gives_up_lets_the_next_go() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Mutation);
+    schedule.push(1, one(1), Class::Read);
+    schedule.push(2, one(1), Class::Mutation);
+    assert_eq!(ready(&mut schedule), [0]);
+    schedule.cancel(1);
+    assert_eq!(ready(&mut schedule), [2]);
+}
+
+#[test]
+fn unserved_mutations_run_again_in_their_order() {
+    let mut schedule = Schedule::default();
+    for number in 0..3 {
+        schedule.push(number, one(1), Class::Mutation);
+    }
+    assert_eq!(ready(&mut schedule), [0, 1, 2]);
+    assert!(schedule.requeue(0) && schedule.requeue(2) && schedule.requeue(1));
+    for number in 0..3 {
+        assert_eq!(ready(&mut schedule), [number]);
+        schedule.finish(number);
+    }
+}
+
+#[test]
+fn an_overtaken_mutation_is_not_run_again() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Mutation);
+    schedule.push(1, one(1), Class::Mutation);
+    assert_eq!(ready(&mut schedule), [0, 1]);
+    schedule.finish(1);
+    assert!(!schedule.requeue(0));
+    schedule.finish(0);
+    assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty());
+}
+
+/// Random traffic: everything runs, nothing leaks, and at no time does an operation run together with, or before, one
+/// that it must follow.
+#[test]
+fn random_traffic_keeps_the_order_and_ends() {
+    for seed in 0..500 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut schedule = Schedule::default();
+        let mut all: Vec<(Keys, Class)> = Vec::new();
+        let mut running: Vec<Number> = Vec::new();
+        let mut done: Vec<Number> = Vec::new();
+        while done.len() < 60 {
+            if all.len() < 60 && random.random_bool(0.5) {
+                let class = [Class::Read, Class::Mutation, Class::Alone][random.random_range(0..3)];
+                let first = random.random_range(0..3);
+                let keys =
+                    if random.random_bool(0.2) { two(first, random.random_range(0..3)) } else { one(first) };
+                schedule.push(all.len() as Number, keys, class);
+                all.push((keys, class));
+            }
+            for number in ready(&mut schedule) {
+                check(&all, &running, &done, number, seed);
+                running.push(number);
+            }
+            if !running.is_empty() && random.random_bool(0.6) {
+                let number = running.swap_remove(random.random_range(0..running.len()));
+                if random.random_bool(0.1) && schedule.requeue(number) {
+                    all[number as usize].1 = Class::Alone;
+                } else {
+                    schedule.finish(number);
+                    done.push(number);
+                }
+            }
+        }
+        assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty(), "seed {seed}");
+    }
+}
+
+/// Whatever came before `number` on one of its sessions has ended, or runs in the same class of company.
+fn check(all: &[(Keys, Class)], running: &[Number], done: &[Number], number: Number, seed: u64) {
+    let (keys, class) = all[number as usize];
+    for earlier in 0..number {
+        let (others, other) = all[earlier as usize];
+        if each(keys).all(|key| each(others).all(|other| other != key)) || done.contains(&earlier) {
+            continue;
+        }
+        let together = running.contains(&earlier) && class == other && class != Class::Alone;
+        assert!(together, "seed {seed}: {number} ran before {earlier}");
+    }
+}

@@ -1,0 +1,126 @@
+use quorate_proto::v1;
+use quorate_proto::v1::operation::Operation as Wire;
+
+use super::*;
+use crate::services::executor::{Context, Executor, deadline_after};
+use crate::services::scripted::{CLUSTER, Scripted};
+
+const ID: &str = "0123456789abcdef";
+
+async fn execute(backend: &Scripted, operation: Wire) -> Result<Answer, Failure> {
+    let context = Context { deadline: deadline_after(None), redirect: false, forwarded: false };
+    let operation = v1::Operation { operation: Some(operation), ..Default::default() };
+    Executor::new(backend.clone(), 1 << 20).execute(operation, context).await
+}
+
+async fn create(backend: &Scripted, idle_ms: u64) {
+    let timeouts = Some(v1::Timeouts { idle_ms: Some(idle_ms), absolute_ms: None });
+    let create = v1::CreateRequest { id: ID.to_owned(), timeouts, ..Default::default() };
+    execute(backend, Wire::Create(create)).await.unwrap();
+}
+
+async fn get(backend: &Scripted, touch: Option<bool>) -> Result<v1::GetResponse, Failure> {
+    match execute(backend, Wire::Get(v1::GetRequest { id: ID.to_owned(), touch, ..Default::default() }))
+        .await?
+    {
+        Answer::Get(got) => Ok(got),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The idle timeout is 10 s, its granule 1 s: a touch within half a second of the last is not worth an entry.
+#[tokio::test]
+async fn only_touches_that_matter_are_replicated() {
+    let backend = Scripted::leader();
+    create(&backend, 10_000).await;
+    assert_eq!(backend.submitted(), 1);
+    backend.advance(500);
+    get(&backend, None).await.unwrap();
+    assert_eq!(backend.submitted(), 1);
+    backend.advance(1);
+    let got = get(&backend, None).await.unwrap();
+    assert_eq!(backend.submitted(), 2);
+    assert_eq!(got.position, Some(v1::Position { cluster: CLUSTER, index: 2 }));
+    assert_eq!(got.session.unwrap().remaining_ms, Some(10_000));
+    backend.advance(4_000);
+    let got = get(&backend, Some(false)).await.unwrap();
+    assert_eq!(backend.submitted(), 2);
+    assert_eq!(got.session.unwrap().remaining_ms, Some(6_000));
+}
+
+/// Live by the state's clock, expired by the leader's: a Tick settles it before anyone is answered.
+#[tokio::test]
+async fn an_expired_session_is_never_served() {
+    let backend = Scripted::leader();
+    create(&backend, 1_000).await;
+    backend.advance(1_999);
+    get(&backend, Some(false)).await.unwrap();
+    assert_eq!(backend.ticks(), 0);
+    backend.advance(1);
+    let failure = get(&backend, None).await.unwrap_err();
+    assert_eq!((failure.reason, backend.ticks()), ("NOT_FOUND", 1));
+    assert_eq!(backend.with_applied(|state, _| state.clocks()), backend.now());
+}
+
+#[tokio::test]
+async fn unknown_namespaces_are_told_from_unknown_sessions() {
+    let backend = Scripted::leader();
+    assert_eq!(get(&backend, None).await.unwrap_err().reason, "NOT_FOUND");
+    let get = v1::GetRequest { namespace: "shop".to_owned(), id: ID.to_owned(), ..Default::default() };
+    assert_eq!(execute(&backend, Wire::Get(get)).await.unwrap_err().reason, "UNKNOWN_NAMESPACE");
+}
+
+#[tokio::test]
+async fn chosen_attributes_alone_are_returned() {
+    let backend = Scripted::leader();
+    let attributes = ["a", "b"].map(|name| (name.to_owned(), bytes::Bytes::from_static(b"v"))).into();
+    let create = v1::CreateRequest { id: ID.to_owned(), attributes, ..Default::default() };
+    execute(&backend, Wire::Create(create)).await.unwrap();
+    for (chosen, expected) in [(None, 2), (Some(vec![]), 0), (Some(vec!["b".to_owned(), "c".to_owned()]), 1)]
+    {
+        let attributes = chosen.map(|names| v1::AttributeNames { names });
+        let get = v1::GetRequest { id: ID.to_owned(), attributes, ..Default::default() };
+        match execute(&backend, Wire::Get(get)).await.unwrap() {
+            Answer::Get(got) => assert_eq!(got.session.unwrap().attributes.len(), expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A call without a request id is submitted once, whatever becomes of it.
+#[tokio::test]
+async fn calls_that_may_have_been_applied_are_not_repeated() {
+    let backend = Scripted::leader();
+    backend.fail_next(ProposeError::Unknown("deposed".to_owned()));
+    let failure = execute(&backend, Wire::Create(v1::CreateRequest::default())).await.unwrap_err();
+    assert_eq!((failure.reason, failure.retryable, failure.maybe_applied), ("OUTCOME_UNKNOWN", false, true));
+    assert_eq!(backend.submitted(), 1);
+}
+
+#[tokio::test]
+async fn a_forwarded_operation_is_never_forwarded_again() {
+    use crate::consensus::ForwardHandler as _;
+    let backend = Scripted::leader();
+    backend.follow();
+    let get = Wire::Get(v1::GetRequest { id: ID.to_owned(), ..Default::default() });
+    let operation = v1::Operation { tag: 5, timeout_ms: 100, operation: Some(get) };
+    let answer = Executor::new(backend.clone(), 1 << 20).handle(operation).await;
+    assert_eq!(answer.tag, 5);
+    assert!(
+        matches!(answer.answer, Some(Answer::Error(error)) if error.code == i32::from(Code::Unavailable))
+    );
+    assert!(backend.forwarded().is_empty());
+}
+
+#[tokio::test]
+async fn a_follower_has_the_leader_answer() {
+    let remote = Scripted::leader();
+    let backend = Scripted::follower(&remote);
+    create(&backend, 10_000).await;
+    get(&backend, None).await.unwrap();
+    let failure =
+        execute(&backend, Wire::Create(v1::CreateRequest { id: ID.to_owned(), ..Default::default() })).await;
+    assert!(matches!(failure, Ok(Answer::Error(error)) if error.code == i32::from(Code::AlreadyExists)));
+    assert_eq!((remote.live_sessions(), backend.live_sessions()), (1, 0));
+    assert!(backend.forwarded().iter().all(|operation| (1..=5_000).contains(&operation.timeout_ms)));
+}

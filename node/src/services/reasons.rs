@@ -1,0 +1,207 @@
+//! The table of errors: every way in which an operation can fail, to its code, reason, and the two answers every
+//! caller needs: may I retry, and could it have taken effect.
+//!
+//! | from | code | reason | retryable | maybe applied |
+//! |---|---|---|---|---|
+//! | bad input (see `request`) | `INVALID_ARGUMENT` | `INVALID_...`, `TOO_MANY_ATTRIBUTES`, ... | no | no |
+//! | position of another cluster | `FAILED_PRECONDITION` | `OTHER_CLUSTER` | no | no |
+//! | [`Refusal::NotFound`], [`Refusal::Renamed`] | `NOT_FOUND` | `NOT_FOUND`, `RENAMED` | no | no |
+//! | [`Refusal::UnknownNamespace`] | `NOT_FOUND` | `UNKNOWN_NAMESPACE` | no | no |
+//! | [`Refusal::AlreadyExists`], [`Refusal::RecentlyEnded`] | `ALREADY_EXISTS` | `ALREADY_EXISTS`, `RECENTLY_ENDED` | no | no |
+//! | [`Refusal::VersionConflict`] | `ABORTED` | `VERSION_CONFLICT` | no | no |
+//! | [`Refusal::SessionTooLarge`], [`Refusal::TooManyAttributes`] | `RESOURCE_EXHAUSTED` | `SESSION_TOO_LARGE`, `TOO_MANY_ATTRIBUTES` | no | no |
+//! | [`Refusal::TimeoutOutOfRange`] | `INVALID_ARGUMENT` | `TIMEOUT_OUT_OF_RANGE` | no | no |
+//! | [`Refusal::UnknownClient`], [`Refusal::StaleRequest`] | `FAILED_PRECONDITION` | `UNKNOWN_CLIENT`, `STALE_REQUEST` | no | yes, an earlier attempt |
+//! | [`Refusal::RequestMismatch`] | `FAILED_PRECONDITION` | `REQUEST_MISMATCH` | no | no |
+//! | [`Refusal::TooManyOutstanding`], [`Refusal::TooManyClients`] | `RESOURCE_EXHAUSTED` | `TOO_MANY_OUTSTANDING`, `TOO_MANY_CLIENTS` | yes | no |
+//! | not the leader | `UNAVAILABLE` | `NOT_LEADER` | yes | no |
+//! | no leader known | `UNAVAILABLE` | `NO_LEADER` | yes | no |
+//! | no quorum confirms a read | `UNAVAILABLE` | `NO_QUORUM` | yes | no |
+//! | overloaded | `RESOURCE_EXHAUSTED` | `OVERLOADED` | yes | no |
+//! | leadership lost after the append, leader lost after the forward | `UNAVAILABLE` | `OUTCOME_UNKNOWN` | with a request id, or a read | a mutation: yes |
+//! | this node stops | `UNAVAILABLE` | `STOPPING` | with a request id, or a read | a mutation: yes |
+//! | out of time | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED` | with a request id, or a read | a mutation that was submitted: yes |
+//! | position not reached in time | `DEADLINE_EXCEEDED` | `POSITION_NOT_REACHED` | yes | no |
+//! | a fault of ours | `INTERNAL` | `INTERNAL` | no | yes |
+
+use std::time::Duration;
+
+use quorate_state::Refusal;
+use tonic::Code;
+
+use super::failure::Failure;
+use crate::consensus::{ForwardError, Leader, ProposeError, ReadError, WaitError};
+
+/// A failover takes a few hundred milliseconds; asking sooner than this only adds load.
+const RETRY_SOON: Duration = Duration::from_millis(20);
+const RETRY_LATER: Duration = Duration::from_millis(100);
+
+/// What an operation risks when its fate is unclear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stake {
+    /// It only reads: at worst a deadline was renewed.
+    Read,
+    /// It changes something and carries a request id: sending it again is safe.
+    Once,
+    /// It changes something and must not be sent again blindly.
+    Mutation,
+}
+
+impl Stake {
+    /// Marks a failure after which the operation may or may not have happened.
+    fn unclear(self, failure: Failure) -> Failure {
+        Failure { retryable: self != Stake::Mutation, maybe_applied: self != Stake::Read, ..failure }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let (code, reason) = match &refusal {
+            Refusal::NotFound => (Code::NotFound, "NOT_FOUND"),
+            Refusal::Renamed => (Code::NotFound, "RENAMED"),
+            Refusal::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
+            Refusal::RecentlyEnded => (Code::AlreadyExists, "RECENTLY_ENDED"),
+            Refusal::VersionConflict { .. } => (Code::Aborted, "VERSION_CONFLICT"),
+            Refusal::UnknownNamespace => (Code::NotFound, "UNKNOWN_NAMESPACE"),
+            Refusal::SessionTooLarge { .. } => (Code::ResourceExhausted, "SESSION_TOO_LARGE"),
+            Refusal::TooManyAttributes { .. } => (Code::ResourceExhausted, "TOO_MANY_ATTRIBUTES"),
+            Refusal::TimeoutOutOfRange { .. } => (Code::InvalidArgument, "TIMEOUT_OUT_OF_RANGE"),
+            Refusal::UnknownClient => (Code::FailedPrecondition, "UNKNOWN_CLIENT"),
+            Refusal::StaleRequest => (Code::FailedPrecondition, "STALE_REQUEST"),
+            Refusal::RequestMismatch => (Code::FailedPrecondition, "REQUEST_MISMATCH"),
+            Refusal::TooManyOutstanding { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTSTANDING"),
+            Refusal::TooManyClients { .. } => (Code::ResourceExhausted, "TOO_MANY_CLIENTS"),
+            Refusal::ClientTaken => (Code::Aborted, "CLIENT_TAKEN"),
+            // Only nodes make the commands that these two refuse.
+            Refusal::IncarnationMismatch { .. } => (Code::FailedPrecondition, "INCARNATION_MISMATCH"),
+            Refusal::ApplyVersionLower { .. } => (Code::FailedPrecondition, "APPLY_VERSION_LOWER"),
+        };
+        let failure = Failure::new(code, reason, refusal.to_string());
+        match refusal {
+            Refusal::VersionConflict { current } => failure.fact("current_version", current),
+            Refusal::SessionTooLarge { bytes, max } => failure.fact("bytes", bytes).fact("max_bytes", max),
+            Refusal::TooManyAttributes { count, max } => failure.fact("count", count).fact("max_count", max),
+            Refusal::TimeoutOutOfRange { given_ms, min_ms, max_ms } => {
+                let failure =
+                    failure.fact("given_ms", given_ms).fact("min_ms", min_ms).fact("max_ms", max_ms);
+                Failure { field: Some("timeouts"), ..failure }
+            }
+            Refusal::UnknownClient | Refusal::StaleRequest => Failure { maybe_applied: true, ..failure },
+            Refusal::TooManyOutstanding { max } | Refusal::TooManyClients { max } => {
+                failure.fact("max_count", max).retry(RETRY_LATER)
+            }
+            Refusal::ClientTaken => failure.retry(Duration::ZERO),
+            _ => failure,
+        }
+    }
+}
+
+/// This node does not lead.
+pub(crate) fn not_leader(leader: Option<&Leader>) -> Failure {
+    match leader {
+        Some(leader) if !leader.is_self => {
+            let message = format!("this node is not the leader; node {} is", leader.node);
+            let failure = Failure::new(Code::Unavailable, "NOT_LEADER", message).retry(RETRY_SOON);
+            let failure = failure.fact("leader_node", leader.node);
+            if leader.client_address.is_empty() {
+                failure
+            } else {
+                failure.fact("leader", &leader.client_address)
+            }
+        }
+        _ => {
+            Failure::new(Code::Unavailable, "NO_LEADER", "no leader is known at the moment").retry(RETRY_SOON)
+        }
+    }
+}
+
+pub(crate) fn propose_failed(error: &ProposeError, stake: Stake) -> Failure {
+    match error {
+        ProposeError::NotLeader { leader } => not_leader(leader.as_ref()),
+        ProposeError::Overloaded => overloaded("the node has too many proposals waiting"),
+        ProposeError::Unknown(why) => {
+            let message = format!("the leadership was lost before the outcome was known: {why}");
+            stake.unclear(Failure::new(Code::Unavailable, "OUTCOME_UNKNOWN", message).retry(RETRY_SOON))
+        }
+        ProposeError::Stopped(why) => stopping(why, stake),
+    }
+}
+
+pub(crate) fn read_failed(error: &ReadError) -> Failure {
+    match error {
+        ReadError::NotLeader { leader } => not_leader(leader.as_ref()),
+        ReadError::NoQuorum => {
+            let message = "no quorum confirms that this node still leads; nothing was read";
+            Failure::new(Code::Unavailable, "NO_QUORUM", message).retry(RETRY_LATER)
+        }
+        ReadError::Stopped(why) => stopping(why, Stake::Read),
+    }
+}
+
+pub(crate) fn wait_failed(error: &WaitError, wanted: u64) -> Failure {
+    match error {
+        WaitError::Timeout { applied } => {
+            let message =
+                format!("this node has applied position {applied} and did not reach {wanted} in time");
+            let failure =
+                Failure::new(Code::DeadlineExceeded, "POSITION_NOT_REACHED", message).retry(RETRY_LATER);
+            failure.fact("applied_index", applied)
+        }
+        WaitError::Stopped(why) => stopping(why, Stake::Read),
+    }
+}
+
+pub(crate) fn forward_failed(error: &ForwardError, stake: Stake) -> Failure {
+    match error {
+        ForwardError::NoLeader => not_leader(None),
+        ForwardError::Unreachable(why) => {
+            let message = format!("the leader cannot be reached from this node: {why}");
+            Failure::new(Code::Unavailable, "LEADER_UNREACHABLE", message).retry(RETRY_SOON)
+        }
+        ForwardError::Lost(why) => {
+            let message = format!("the connection to the leader broke before its answer came: {why}");
+            stake.unclear(Failure::new(Code::Unavailable, "OUTCOME_UNKNOWN", message).retry(RETRY_SOON))
+        }
+        ForwardError::Deadline => deadline(true, stake),
+    }
+}
+
+/// Out of time. `submitted`: the operation had been handed to consensus.
+pub(crate) fn deadline(submitted: bool, stake: Stake) -> Failure {
+    let message = if submitted {
+        "the deadline passed before the outcome was known"
+    } else {
+        "the deadline passed before the operation could start"
+    };
+    let failure = Failure::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
+    if submitted { stake.unclear(failure) } else { Failure { retryable: true, ..failure } }
+}
+
+/// Definitely not applied: too much is going on.
+pub(crate) fn overloaded(what: &str) -> Failure {
+    let message = format!("overloaded: {what}; nothing was applied");
+    Failure::new(Code::ResourceExhausted, "OVERLOADED", message).retry(RETRY_LATER)
+}
+
+/// A position that belongs to another cluster.
+pub(crate) fn other_cluster() -> Failure {
+    let message = "at_least is a position of another cluster; it means nothing here";
+    Failure { field: Some("at_least"), ..Failure::new(Code::FailedPrecondition, "OTHER_CLUSTER", message) }
+}
+
+/// A fault of ours: consensus answered what this operation cannot have caused.
+pub(crate) fn internal(what: &str) -> Failure {
+    Failure {
+        maybe_applied: true,
+        ..Failure::new(Code::Internal, "INTERNAL", format!("internal error: {what}"))
+    }
+}
+
+fn stopping(why: &str, stake: Stake) -> Failure {
+    let message = format!("this node is stopping: {why}");
+    stake.unclear(Failure::new(Code::Unavailable, "STOPPING", message).retry(RETRY_SOON))
+}
+
+#[cfg(test)]
+#[path = "reasons_tests.rs"]
+mod tests;

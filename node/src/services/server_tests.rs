@@ -1,0 +1,213 @@
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+
+use bytes::Bytes;
+use quorate_proto::v1::cluster_client::ClusterClient;
+use quorate_proto::v1::sessions_client::SessionsClient;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt as _;
+
+use super::*;
+use crate::services::scripted::Scripted;
+
+const ID: &str = "0123456789abcdef";
+
+struct NoCluster;
+
+#[tonic::async_trait]
+impl Cluster for NoCluster {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+/// A listener over `backend`, and a channel to it.
+async fn serve(backend: &Scripted) -> (ClientListener, Channel, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let executor = Executor::new(backend.clone(), 64 << 20);
+    let serving = listen(listener, routes(executor, NoCluster, stop.clone()), stop);
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    (serving, channel, address)
+}
+
+fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    assert_eq!(info.domain, "quorate");
+    assert!(info.metadata.contains_key("retryable") && info.metadata.contains_key("maybe_applied"));
+    info.reason
+}
+
+#[test]
+fn reflection_can_be_built() {
+    assert!(reflection().build_v1().is_ok() && reflection().build_v1alpha().is_ok());
+}
+
+#[tokio::test]
+async fn unary_calls_create_read_and_refuse() {
+    let (_serving, channel, _) = serve(&Scripted::leader()).await;
+    let mut client = SessionsClient::new(channel);
+    let create = v1::CreateRequest { id: ID.to_owned(), principal: "ada".to_owned(), ..Default::default() };
+    let created = client.create(create.clone()).await.unwrap().into_inner();
+    assert_eq!((created.id.as_str(), created.version), (ID, 1));
+    let got =
+        client.get(v1::GetRequest { id: ID.to_owned(), ..Default::default() }).await.unwrap().into_inner();
+    assert_eq!(got.session.unwrap().principal, "ada");
+    let taken = client.create(create).await.unwrap_err();
+    assert_eq!((taken.code(), reason(&taken).as_str()), (Code::AlreadyExists, "ALREADY_EXISTS"));
+    let regenerate = v1::RegenerateRequest { id: ID.to_owned(), ..Default::default() };
+    let moved = client.regenerate(regenerate).await.unwrap().into_inner();
+    let gone = client.get(v1::GetRequest { id: ID.to_owned(), ..Default::default() }).await.unwrap_err();
+    assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "RENAMED"));
+    client.delete(v1::DeleteRequest { id: moved.id, ..Default::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redirect_carries_the_leader_in_metadata() {
+    let backend = Scripted::leader();
+    backend.follow();
+    let (_serving, channel, _) = serve(&backend).await;
+    let mut request = Request::new(v1::GetRequest { id: ID.to_owned(), ..Default::default() });
+    request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
+    let status = SessionsClient::new(channel).get(request).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "NOT_LEADER"));
+    assert_eq!(status.metadata().get("quorate-leader").unwrap(), "there:7101");
+}
+
+#[tokio::test]
+async fn a_callers_timeout_ends_the_call_with_an_explanation() {
+    let backend = Scripted::leader();
+    backend.hold(true);
+    let (_serving, channel, _) = serve(&backend).await;
+    let mut request = Request::new(v1::CreateRequest { id: ID.to_owned(), ..Default::default() });
+    // As another client's library would send it: tonic's own would cut the call off on this side.
+    request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("50m"));
+    let status = SessionsClient::new(channel).create(request).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    assert_eq!(status.get_details_error_info().unwrap().metadata.get("maybe_applied").unwrap(), "true");
+}
+
+#[tokio::test]
+async fn the_transports_own_errors_are_explained_too() {
+    let (_serving, channel, _) = serve(&Scripted::leader()).await;
+    let attributes = BTreeMap::from([("a".to_owned(), Bytes::from(vec![0; MESSAGE_BYTES_MAX]))]);
+    let large = v1::CreateRequest { id: ID.to_owned(), attributes, ..Default::default() };
+    let status = SessionsClient::new(channel.clone()).create(large.clone()).await.unwrap_err();
+    assert_eq!(reason(&status), "MESSAGE_TOO_LARGE");
+    let status = ClusterClient::new(channel.clone()).status(v1::StatusRequest::default()).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
+    let unknown = quorate_proto::peer::v1::peer_client::PeerClient::new(channel.clone())
+        .hello(quorate_proto::peer::v1::HelloRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!((unknown.code(), reason(&unknown).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
+    let operations = vec![v1::Operation {
+        tag: 1,
+        timeout_ms: 0,
+        operation: Some(v1::operation::Operation::Create(large)),
+    }];
+    let stream = tokio_stream::iter([v1::PipelineRequest { operations }]);
+    let mut answers = SessionsClient::new(channel).pipeline(stream).await.unwrap().into_inner();
+    let status = answers.message().await.unwrap_err();
+    assert_eq!(reason(&status), "MESSAGE_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn health_follows_readiness() {
+    let backend = Scripted::leader();
+    let (_serving, channel, _) = serve(&backend).await;
+    let mut health = HealthClient::new(channel);
+    let mut check = async |service: &str| {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await;
+        answer.map(|answer| answer.into_inner().status())
+    };
+    assert_eq!(check("").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check("quorate.v1.Sessions").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check("nobody").await.unwrap_err().code(), Code::NotFound);
+    backend.lose_leader();
+    assert_eq!(check("quorate.v1.Sessions").await.unwrap(), ServingStatus::NotServing);
+    assert_eq!(check("quorate.v1.Cluster").await.unwrap(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_watched_health_tells_changes() {
+    let backend = Scripted::leader();
+    let (_serving, channel, _) = serve(&backend).await;
+    let request = HealthCheckRequest { service: String::new() };
+    let mut changes = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    backend.lose_leader();
+    assert_eq!(changes.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services() {
+    let (_serving, channel, _) = serve(&Scripted::leader()).await;
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let asked = ServerReflectionClient::new(channel).server_reflection_info(tokio_stream::iter([ask])).await;
+    let answer = asked.unwrap().into_inner().message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    for expected in ["quorate.v1.Sessions", "quorate.v1.Cluster", "grpc.health.v1.Health"] {
+        assert!(names.contains(&expected), "{names:?}");
+    }
+    assert!(
+        !names.contains(&"quorate.peer.v1.Peer"),
+        "the peer protocol is not served to clients: {names:?}"
+    );
+}
+
+#[tokio::test]
+async fn garbage_closes_its_connection_and_nothing_else() {
+    let (_serving, channel, address) = serve(&Scripted::leader()).await;
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 4_096],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff",
+    ] {
+        let garbage = garbage.to_vec();
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            // The server may close while this is still being written.
+            let _ = stream.write_all(&garbage);
+            let mut answer = Vec::new();
+            match stream.read_to_end(&mut answer) {
+                Ok(_) => true,
+                Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        });
+        assert!(closed.await.unwrap(), "the connection stays open");
+    }
+    SessionsClient::new(channel).create(v1::CreateRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_answers_what_is_in_flight_first() {
+    let backend = Scripted::leader();
+    let (serving, channel, address) = serve(&backend).await;
+    backend.hold(true);
+    let mut client = SessionsClient::new(channel);
+    let call = tokio::spawn(async move { client.create(v1::CreateRequest::default()).await });
+    backend.until("the create in the log", |backend| backend.submitted() == 1).await;
+    let stopping = tokio::spawn(serving.stop());
+    backend.hold(false);
+    call.await.unwrap().unwrap();
+    stopping.await.unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,48 @@
+//! Create.
+
+use std::sync::Arc;
+
+use super::limits::{check_size, check_timeouts};
+use crate::command::CreateSession;
+use crate::key::SessionKey;
+use crate::outcome::{Outcome, Refusal};
+use crate::policy::Policy;
+use crate::record::{Record, attribute_bytes};
+use crate::session::{Session, Timeouts};
+use crate::state::State;
+
+impl State {
+    /// Insert-only: an id in use, or used until a moment ago, is refused.
+    pub(super) fn create(&mut self, create: CreateSession) -> Result<Outcome, Refusal> {
+        let (namespace, policy) = self.namespace(&create.namespace).ok_or(Refusal::UnknownNamespace)?;
+        self.check_free(&create.key)?;
+        check_timeouts(create.timeouts, policy)?;
+        check_size(create.attributes.len(), attribute_bytes(&create.attributes), policy)?;
+        let defaults = policy.default_timeouts;
+        let timeouts = Timeouts {
+            idle_ms: create.timeouts.idle_ms.or(defaults.idle_ms),
+            absolute_ms: create.timeouts.absolute_ms.or(defaults.absolute_ms),
+        };
+        let session = Session {
+            namespace,
+            version: 1,
+            created: self.clocks.cluster,
+            timeouts,
+            granule_ms: Policy::granule_ms(timeouts.idle_ms),
+            last_touch: self.clocks.served,
+            principal: create.principal,
+            attributes: Arc::new(create.attributes),
+        };
+        self.put(create.key, Record::Live(session));
+        Ok(Outcome::Written { version: 1 })
+    }
+
+    /// Whether a session can be created under, or moved to, this key. What is expired or lapsed is in nobody's way.
+    pub(super) fn check_free(&self, key: &SessionKey) -> Result<(), Refusal> {
+        match self.record(key, self.clocks) {
+            None => Ok(()),
+            Some((_, Record::Live(_))) => Err(Refusal::AlreadyExists),
+            Some((_, Record::Tombstone(_))) => Err(Refusal::RecentlyEnded),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the log carries.
+//!
+//! A log payload is one format byte ([`Proposal::FORMAT`]) followed by the proposal in postcard. Commands are only
+//! ever added, at the end of [`Command`], each gated by an `apply_version`.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::key::SessionKey;
+use crate::member::{Member, NodeId};
+use crate::session::{Attributes, Timeouts, Version};
+use crate::time::ClusterTime;
+
+/// A client handle's number.
+pub type ClientId = u64;
+
+/// Identifies a mutation across its retries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestId {
+    /// The client handle.
+    pub client: ClientId,
+    /// Rises by one with each operation of the client.
+    pub sequence: u64,
+    /// The lowest sequence the client still waits for.
+    pub lowest_unanswered: u64,
+}
+
+/// One log payload: when, and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The proposing leader's cluster time.
+    pub stamp: ClusterTime,
+    /// What to do.
+    pub command: Command,
+}
+
+/// All that can happen to the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Time passes. `wall_ms` is the leader's wall clock, for the next cluster start.
+    Tick {
+        /// Milliseconds since the Unix epoch.
+        wall_ms: u64,
+    },
+    /// A client handle opens. The number is drawn at random by the proposer.
+    OpenClient {
+        /// The new handle.
+        client: ClientId,
+    },
+    /// A mutation of one session.
+    Operate {
+        /// Present when the caller wants exactly-once.
+        request: Option<RequestId>,
+        /// The mutation.
+        operation: Operation,
+    },
+    /// Expired sessions and tombstones leave memory. Keys that are not due are left alone.
+    Reap {
+        /// At most [`crate::Limits::REAP_MAX`].
+        keys: Vec<SessionKey>,
+    },
+    /// A node tells who and where it is.
+    Announce {
+        /// Its id.
+        node: NodeId,
+        /// Its particulars.
+        member: Member,
+    },
+    /// All members support this apply version: from here on its semantics hold.
+    RaiseApplyVersion {
+        /// Never lower than the current one.
+        version: u32,
+    },
+}
+
+/// A mutation of one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    /// Insert-only.
+    Create(CreateSession),
+    /// Replace or patch.
+    Write(WriteSession),
+    /// Renew the idle deadline.
+    Touch {
+        /// The application.
+        namespace: Box<str>,
+        /// The session.
+        key: SessionKey,
+    },
+    /// End the session.
+    Delete {
+        /// The application.
+        namespace: Box<str>,
+        /// The session.
+        key: SessionKey,
+    },
+    /// Move the session to a new key.
+    Regenerate(RegenerateSession),
+}
+
+/// See `quorate.v1.CreateRequest`. `Debug` shows no attribute values.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateSession {
+    /// The application.
+    pub namespace: Box<str>,
+    /// Derived from the id.
+    pub key: SessionKey,
+    /// Initial attributes.
+    pub attributes: Attributes,
+    /// The signed-in user, or empty.
+    pub principal: Box<str>,
+    /// `None` fields take the namespace's defaults.
+    pub timeouts: Timeouts,
+}
+
+/// See `quorate.v1.WriteRequest`. `Debug` shows no attribute values.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteSession {
+    /// The application.
+    pub namespace: Box<str>,
+    /// The session.
+    pub key: SessionKey,
+    /// What happens to the attributes.
+    pub change: AttributeChange,
+    /// Refuse unless the session has this version.
+    pub if_version: Option<Version>,
+    /// The new principal; empty signs out.
+    pub principal: Option<Box<str>>,
+    /// `None` fields leave the session's own.
+    pub timeouts: Timeouts,
+}
+
+/// What a write does to the attributes. `Debug` shows no attribute values.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttributeChange {
+    /// Nothing.
+    Keep,
+    /// These and no others.
+    Replace(Attributes),
+    /// Set some, remove some; all else stays. A name in both is set (services refuse it).
+    Patch {
+        /// New or changed attributes.
+        set: Attributes,
+        /// Names to remove; absent ones are ignored.
+        remove: Vec<Box<str>>,
+    },
+}
+
+/// See `quorate.v1.RegenerateRequest`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegenerateSession {
+    /// The application.
+    pub namespace: Box<str>,
+    /// The old key: dead afterwards.
+    pub key: SessionKey,
+    /// The new key: must be free.
+    pub new_key: SessionKey,
+}
+
+impl fmt::Debug for CreateSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateSession")
+            .field("namespace", &self.namespace)
+            .field("key", &self.key)
+            .field("attributes", &self.attributes.len())
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WriteSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteSession")
+            .field("namespace", &self.namespace)
+            .field("key", &self.key)
+            .field("change", &self.change)
+            .field("if_version", &self.if_version)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AttributeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttributeChange::Keep => f.write_str("Keep"),
+            AttributeChange::Replace(attributes) => write!(f, "Replace({} attributes)", attributes.len()),
+            AttributeChange::Patch { set, remove } => {
+                write!(f, "Patch({} set, {} removed)", set.len(), remove.len())
+            }
+        }
+    }
+}
+
+/// A log payload that this version cannot read. The process must stop: skipping it would fork the state.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer version.
+    #[error("the proposal has format {found}; this version reads up to {known}: upgrade this node")]
+    Format {
+        /// What the payload says.
+        found: u8,
+        /// The newest format known here.
+        known: u8,
+    },
+    /// Not a proposal at all.
+    #[error("the proposal does not decode: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// More than a proposal.
+    #[error("the proposal is followed by {0} bytes that are not part of it")]
+    Trailing(usize),
+    /// Empty payload.
+    #[error("the proposal is empty")]
+    Empty,
+}
+
+impl Proposal {
+    /// The format written by this version.
+    pub const FORMAT: u8 = 1;
+
+    /// The log payload.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let bytes = postcard::to_extend(self, vec![Self::FORMAT]);
+        // Serialising plain data into a growing vector has no way to fail.
+        bytes.map(Bytes::from).unwrap_or_default()
+    }
+
+    /// Reads a log payload.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the process must stop.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        match payload.split_first() {
+            None => Err(DecodeError::Empty),
+            Some((&Self::FORMAT, rest)) => match postcard::take_from_bytes(rest)? {
+                (proposal, []) => Ok(proposal),
+                (_, rest) => Err(DecodeError::Trailing(rest.len())),
+            },
+            Some((&found, _)) => Err(DecodeError::Format { found, known: Self::FORMAT }),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Quorate's replicated state machine: what a session store *is*, with no IO, clock, randomness or async.
+//!
+//! The same proposals in the same order give the same state, to the byte, on every replica.
+//!
+//! # Layout
+//!
+//! ```text
+//! what goes in and comes out
+//!   command    what the log carries: a stamp and a command       outcome   what applying it answers
+//!   key        session keys and ids                              time      cluster time, served time
+//!   session    one session                                       policy    a namespace's policy, and the limits
+//!   member     a node as it announced itself                     digest    equal on all replicas
+//! the state
+//!   state      all of it, and what can be asked of it            apply     what each command does to it
+//!   record     what a slot holds: a session or a tombstone       table     records by key and slot
+//!   chunks     the slots, shared with frozen views               keymap    from keys to slots
+//!   client     one client handle's remembered outcomes           clients   the retry table
+//!   expiry     when records can leave memory
+//! in and out of memory
+//!   frozen     a view that does not change                       changes   what a write-behind must write
+//!   header     the small part, counts and digest                 encoding  formats of records and clients
+//!   restore    back to a state, checked
+//! ```
+
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod apply;
+mod changes;
+mod chunks;
+mod client;
+mod clients;
+mod command;
+mod digest;
+mod encoding;
+mod expiry;
+mod frozen;
+mod header;
+mod key;
+mod keymap;
+mod member;
+mod outcome;
+mod policy;
+mod record;
+mod restore;
+mod session;
+mod state;
+mod table;
+mod time;
+
+pub use changes::Changes;
+pub use client::Client;
+pub use command::{
+    AttributeChange, ClientId, Command, CreateSession, DecodeError, Operation, Proposal, RegenerateSession,
+    RequestId, WriteSession,
+};
+pub use digest::Digest;
+pub use encoding::{EncodingError, decode_client, decode_record, encode_client, encode_record};
+pub use frozen::Frozen;
+pub use header::{Header, Namespace};
+pub use key::{IdError, SessionId, SessionKey};
+pub use member::{Member, NodeId};
+pub use outcome::{Outcome, Refusal};
+pub use policy::{Limits, NamespaceId, Policy};
+pub use record::{Ending, Record, Slot, Tombstone};
+pub use restore::{Restore, RestoreError};
+pub use session::{Attributes, Session, Timeouts, Version};
+pub use state::{APPLY_VERSION, DEFAULT_NAMESPACE, State};
+pub use time::{ADVANCE_MS_MAX, Clocks, ClusterTime, Millis, OUTAGE_MS, ServedTime};

@@ -1,0 +1,116 @@
+//! What applying a command answers. Refusals are outcomes too: replicated, remembered, never an error of storage.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::ClientId;
+use crate::session::Version;
+use crate::time::Millis;
+
+/// The result of a command, the same on every replica. Holds no attributes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing to tell.
+    Done,
+    /// A client handle is open.
+    ClientOpened(ClientId),
+    /// Created, written or regenerated: the session's version now.
+    Written {
+        /// See [`Version`].
+        version: Version,
+    },
+    /// Touched.
+    Touched {
+        /// Until the earlier deadline; `None` when the session never expires.
+        remaining_ms: Option<Millis>,
+    },
+    /// Not done, and why. Nothing has changed.
+    Refused(Refusal),
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Unknown, expired or deleted.
+    #[error("no such session: it was never created, has expired or was deleted")]
+    NotFound,
+    /// Regenerated a moment ago: the session lives on under another id.
+    #[error("no such session: its id was replaced by a new one")]
+    Renamed,
+    /// The id is in use.
+    #[error("a session with this id exists")]
+    AlreadyExists,
+    /// The id was deleted or replaced a moment ago and stays refused for a while.
+    #[error("a session with this id ended a moment ago; its id cannot be used again yet")]
+    RecentlyEnded,
+    /// `if_version` names another version.
+    #[error("the session has version {current}, not the one required")]
+    VersionConflict {
+        /// The session's version now.
+        current: Version,
+    },
+    /// No such namespace.
+    #[error("no such namespace")]
+    UnknownNamespace,
+    /// The session would exceed its namespace's size limit.
+    #[error("the session would have {bytes} bytes; its namespace allows {max}")]
+    SessionTooLarge {
+        /// Names and values together.
+        bytes: u64,
+        /// The policy's limit.
+        max: u64,
+    },
+    /// The session would have too many attributes.
+    #[error("the session would have {count} attributes; its namespace allows {max}")]
+    TooManyAttributes {
+        /// How many it would have.
+        count: u64,
+        /// The policy's limit.
+        max: u64,
+    },
+    /// A timeout out of the namespace's range.
+    #[error("a timeout of {given_ms} ms is out of range: {min_ms} to {max_ms} ms are allowed")]
+    TimeoutOutOfRange {
+        /// As asked for.
+        given_ms: Millis,
+        /// The shortest allowed.
+        min_ms: Millis,
+        /// The longest allowed.
+        max_ms: Millis,
+    },
+    /// The client handle is not open: never was, or forgotten after an hour without use.
+    #[error("unknown client handle: it was never opened, or was forgotten after an hour without use")]
+    UnknownClient,
+    /// The sequence is below the lowest unanswered one: its outcome is no longer known.
+    #[error("the request's sequence is older than what is remembered for its client: its outcome is unknown")]
+    StaleRequest,
+    /// The same request id came with another payload.
+    #[error("this request id was used before with another request")]
+    RequestMismatch,
+    /// Too many operations of one client are unanswered.
+    #[error("the client has too many unanswered operations: at most {max} beyond the lowest one")]
+    TooManyOutstanding {
+        /// See [`crate::Limits::OUTCOMES_MAX`].
+        max: u64,
+    },
+    /// Too many client handles are open.
+    #[error("too many client handles are open: at most {max}")]
+    TooManyClients {
+        /// See [`crate::Limits::CLIENTS_MAX`].
+        max: u64,
+    },
+    /// The drawn client handle is taken; draw another.
+    #[error("the client handle is taken")]
+    ClientTaken,
+    /// A node announced itself under an id that belongs to another data directory.
+    #[error("the node id belongs to another data directory (incarnation {recorded:016x})")]
+    IncarnationMismatch {
+        /// The one on record.
+        recorded: u64,
+    },
+    /// An apply version below the current one.
+    #[error("the apply version is {current} already")]
+    ApplyVersionLower {
+        /// The version in force.
+        current: u32,
+    },
+}

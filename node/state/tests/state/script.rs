@@ -1,0 +1,209 @@
+//! Random sequences of commands: few keys, few clients, small limits, so that they meet.
+
+use std::fmt;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::sample::select;
+use quorate_state::{
+    AttributeChange, Attributes, ClusterTime, Command, CreateSession, Operation, Proposal, RegenerateSession,
+    RequestId, SessionKey, State, Timeouts, WriteSession,
+};
+
+use crate::base::{SMALL, START, key, member, state_with_small};
+
+/// The clients that a script opens before its first step.
+pub(crate) const CLIENTS: [u64; 2] = [7, 8];
+/// The keys that it uses.
+pub(crate) const KEYS: [u8; 4] = [1, 2, 3, 4];
+
+#[derive(Clone)]
+pub(crate) struct Step {
+    /// How far the stamp is ahead of (or behind) the one before.
+    pub(crate) advance_ms: i64,
+    pub(crate) action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Send(Command),
+    /// The command sent so many steps ago once more, to the letter.
+    Retry(usize),
+    /// What the state says is due leaves memory.
+    ReapDue,
+    /// More than an hour in which nothing comes but Ticks.
+    Silence,
+}
+
+/// What each step of a script sends, given the state that the steps before led to.
+pub(crate) struct Player {
+    stamp: u64,
+    sent: Vec<Command>,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:+} ms: ", self.advance_ms)?;
+        // Debug of commands leaves out values; these are no secrets, and a failure must be reproducible.
+        match &self.action {
+            Action::Send(Command::Operate { request, operation: Operation::Create(create) }) => {
+                write!(f, "{request:?} {create:?} {:?}", create.attributes)
+            }
+            Action::Send(Command::Operate { request, operation: Operation::Write(write) }) => {
+                write!(f, "{request:?} {write:?} {:?}", write.principal)?;
+                match &write.change {
+                    AttributeChange::Keep => Ok(()),
+                    AttributeChange::Replace(attributes) => write!(f, " {attributes:?}"),
+                    AttributeChange::Patch { set, remove } => write!(f, " {set:?} {remove:?}"),
+                }
+            }
+            action => write!(f, "{action:?}"),
+        }
+    }
+}
+
+impl Player {
+    /// With the script's state, its clients open.
+    pub(crate) fn start() -> (Player, Vec<Proposal>, State) {
+        let player = Player { stamp: START, sent: Vec::new() };
+        let opening = CLIENTS.map(|client| player.stamped(Command::OpenClient { client })).to_vec();
+        (player, opening, state_with_small())
+    }
+
+    fn stamped(&self, command: Command) -> Proposal {
+        Proposal { stamp: ClusterTime(self.stamp), command }
+    }
+
+    pub(crate) fn play(&mut self, step: &Step, state: &State) -> Vec<Proposal> {
+        self.stamp = self.stamp.saturating_add_signed(step.advance_ms);
+        let command = match &step.action {
+            Action::Send(command) => command.clone(),
+            Action::Retry(back) => {
+                let at = self.sent.len().checked_sub(back + 1);
+                at.map_or(Command::Tick { wall_ms: 1 }, |at| self.sent[at].clone())
+            }
+            Action::ReapDue => Command::Reap { keys: state.reapable(100) },
+            Action::Silence => {
+                let ticks = (0..62).map(|_| {
+                    self.stamp = self.stamp.max(state.clocks().cluster.0) + 60_000;
+                    self.stamped(Command::Tick { wall_ms: self.stamp })
+                });
+                return ticks.collect();
+            }
+        };
+        self.sent.push(command.clone());
+        vec![self.stamped(command)]
+    }
+}
+
+pub(crate) fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..=length)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let advance_ms = prop_oneof![
+        10 => 0_i64..400,
+        3 => 400_i64..5_001,
+        1 => 5_001_i64..30_000,
+        1 => 30_000_i64..200_000,
+        1 => -20_000_i64..0,
+    ];
+    let action = prop_oneof![
+        30 => command().prop_map(Action::Send),
+        4 => (0_usize..5).prop_map(Action::Retry),
+        2 => Just(Action::ReapDue),
+    ];
+    let step = (advance_ms, action).prop_map(|(advance_ms, action)| Step { advance_ms, action });
+    prop_oneof![200 => step, 1 => Just(Step { advance_ms: 0, action: Action::Silence })]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        2 => (0_u64..1_000).prop_map(|wall_ms| Command::Tick { wall_ms }),
+        1 => (7_u64..10).prop_map(|client| Command::OpenClient { client }),
+        1 => prop::collection::vec(any_key(), 0..4).prop_map(|keys| Command::Reap { keys }),
+        1 => (1_u64..3, 1_u64..3).prop_map(|(node, number)| Command::Announce { node, member: member(number) }),
+        1 => (0_u32..2).prop_map(|version| Command::RaiseApplyVersion { version }),
+        34 => (prop::option::of(request()), operation())
+            .prop_map(|(request, operation)| Command::Operate { request, operation }),
+    ]
+}
+
+fn request() -> impl Strategy<Value = RequestId> {
+    let client = prop_oneof![8 => 7_u64..9, 1 => Just(9_u64)];
+    let sequence = prop_oneof![20 => 1_u64..24, 1 => 4_094_u64..4_104];
+    (client, sequence, 0_u64..8).prop_map(|(client, sequence, lowest_unanswered)| RequestId {
+        client,
+        sequence,
+        lowest_unanswered,
+    })
+}
+
+fn any_key() -> impl Strategy<Value = SessionKey> {
+    select(KEYS.as_slice()).prop_map(key)
+}
+
+/// Each key is mostly used in one namespace.
+fn place() -> impl Strategy<Value = (Box<str>, SessionKey)> {
+    (any_key(), 0..20_u8).prop_map(|(key, stray)| {
+        let home = if key.0[0] <= 2 { "default" } else { SMALL };
+        let namespace = match stray {
+            0 => "nowhere",
+            1 => "default",
+            2 => SMALL,
+            _ => home,
+        };
+        (namespace.into(), key)
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let create = (place(), attributes(), principal(), timeouts()).prop_map(
+        |((namespace, key), attributes, principal, timeouts)| {
+            Operation::Create(CreateSession { namespace, key, attributes, principal, timeouts })
+        },
+    );
+    let if_version = prop_oneof![3 => Just(None), 1 => (1_u64..4).prop_map(Some)];
+    let write = (place(), change(), if_version, prop::option::of(principal()), timeouts()).prop_map(
+        |((namespace, key), change, if_version, principal, timeouts)| {
+            Operation::Write(WriteSession { namespace, key, change, if_version, principal, timeouts })
+        },
+    );
+    let touch = place().prop_map(|(namespace, key)| Operation::Touch { namespace, key });
+    let delete = place().prop_map(|(namespace, key)| Operation::Delete { namespace, key });
+    let regenerate = (place(), any_key()).prop_map(|((namespace, key), new_key)| {
+        Operation::Regenerate(RegenerateSession { namespace, key, new_key })
+    });
+    prop_oneof![10 => create, 8 => write, 3 => touch, 1 => delete, 2 => regenerate]
+}
+
+fn name() -> impl Strategy<Value = Box<str>> {
+    select(["a", "b", "c", "d", "name"].as_slice()).prop_map(Box::from)
+}
+
+fn attributes() -> impl Strategy<Value = Attributes> {
+    let value = select(["", "1", "2", "ten bytes!"].as_slice())
+        .prop_map(|value| Bytes::from_static(value.as_bytes()));
+    prop::collection::btree_map(name(), value, 0..5)
+}
+
+fn change() -> impl Strategy<Value = AttributeChange> {
+    let patch = (attributes(), prop::collection::vec(name(), 0..4))
+        .prop_map(|(set, remove)| AttributeChange::Patch { set, remove });
+    prop_oneof![1 => Just(AttributeChange::Keep), 1 => attributes().prop_map(AttributeChange::Replace), 2 => patch]
+}
+
+fn principal() -> impl Strategy<Value = Box<str>> {
+    select(["", "ann", "bob"].as_slice()).prop_map(Box::from)
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    let one = || {
+        prop_oneof![
+            12 => Just(None),
+            8 => (1_000_u64..40_000).prop_map(Some),
+            1 => select([0, 999, 100_000, 100_001, 200_000, 200_001, u64::MAX].as_slice()).prop_map(Some),
+        ]
+    };
+    (one(), one()).prop_map(|(idle_ms, absolute_ms)| Timeouts { idle_ms, absolute_ms })
+}

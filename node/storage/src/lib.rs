@@ -1,0 +1,29 @@
+//! What a Quorate node keeps on disk.
+//!
+//! # Layout
+//!
+//! ```text
+//! data_dir   the directory: its lock, its identity             log        the Raft log (raft-engine)
+//! floor      the two-slot file below which nothing may be lost sessions   the session store (sled), written behind
+//! error      what can go wrong, and the remedy                 snapshot   a whole state as a stream of bytes
+//! ```
+
+mod data_dir;
+mod error;
+mod floor;
+mod log;
+mod sessions;
+mod snapshot;
+
+pub use data_dir::{DataDir, Identity};
+pub use error::{StorageError, fatal};
+pub use floor::{Floor, FloorState, SessionsFloor};
+pub use log::{Done, LogId, LogOptions, LogRecord, RaftLog, Vote};
+pub use sessions::{AppliedPosition, Cut, Loaded, SessionOptions, SledStore, WriteBehind};
+pub use snapshot::{SnapshotError, SnapshotReader, SnapshotWriter};
+
+/// A 64-bit checksum (XXH3). Detects damage, not malice.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}

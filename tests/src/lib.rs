@@ -1,0 +1,32 @@
+//! The fault harness of Quorate: real processes, what was acknowledged, and the checks between both.
+//!
+//! # Layout
+//!
+//! ```text
+//! process    one quorated process: start, kill -9, SIGTERM, SIGSTOP, SIGCONT; ends with its owner
+//! cluster    several of them on a loopback address of their own
+//! status     what nodes say of themselves, asked without the client library
+//! digests    whether replicas are equal
+//! ledger     every acknowledged write, and the check that it is still there
+//! load/      writers that create, change, end and rename sessions, and note it in the ledger
+//! trace/     what strace recorded, and the check that replies follow syncs
+//! error      why the harness itself could not go on
+//! ```
+//!
+//! Binaries: `quorate-demo`, `quorate-kill-loop`, `quorate-strace-durability`, each behind a script of `scripts/`.
+
+mod cluster;
+mod digests;
+mod error;
+mod ledger;
+pub mod load;
+mod process;
+mod status;
+pub mod trace;
+
+pub use cluster::{ClusterOptions, PATIENCE, ProcessCluster, until};
+pub use digests::Digests;
+pub use error::HarnessError;
+pub use ledger::{Fate, Ledger, Source, Verdict, new_id};
+pub use process::{NodeProcess, NodeSpec, Ports};
+pub use status::{channel, is_ready, status_of};
