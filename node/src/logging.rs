@@ -11,7 +11,7 @@ use crate::config::LogFormat;
 ///
 /// `level` is a level or `tracing` directives, checked by [`crate::config`].
 pub fn start(format: LogFormat, level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(directives(level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
@@ -20,6 +20,18 @@ pub fn start(format: LogFormat, level: &str) {
     if started.is_ok() {
         log_panics();
     }
+}
+
+/// A bare level is meant for Quorate's own lines: the libraries below say only what is wrong, unless directives ask
+/// for more. (openraft at `info` tells of every message.)
+fn directives(level: &str) -> String {
+    const LIBRARIES: [&str; 7] = ["openraft", "raft_engine", "sled", "h2", "hyper", "hyper_util", "tower"];
+    let verbose = ["info", "debug", "trace"].iter().any(|verbose| level.eq_ignore_ascii_case(verbose));
+    if !verbose {
+        return level.to_owned();
+    }
+    let quiet: Vec<_> = LIBRARIES.iter().map(|library| format!("{library}=warn")).collect();
+    format!("{level},{}", quiet.join(","))
 }
 
 /// A panic becomes a log line, then does what it would have done.
@@ -37,4 +49,21 @@ fn log_panics() {
         );
         earlier(panic);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_keeps_the_libraries_quiet_and_directives_are_taken_as_they_are() {
+        for level in ["info", "debug", "TRACE"] {
+            let directives = directives(level);
+            assert!(directives.starts_with(level) && directives.contains("openraft=warn"), "{directives}");
+            assert!(EnvFilter::try_new(directives).is_ok());
+        }
+        for level in ["warn", "error", "off", "info,openraft=info", "quorate_node=debug"] {
+            assert_eq!(directives(level), level);
+        }
+    }
 }

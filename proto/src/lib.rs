@@ -23,3 +23,7 @@ pub mod peer {
 
 /// The encoded `google.protobuf.FileDescriptorSet` of all packages here.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+mod store;
+
+pub use store::SessionStore;

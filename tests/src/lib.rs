@@ -9,6 +9,7 @@
 //! digests    whether replicas are equal
 //! ledger     every acknowledged write, and the check that it is still there
 //! load/      writers that create, change, end and rename sessions, and note it in the ledger
+//! sabotage   one record of a stopped node, changed behind Raft's back
 //! trace/     what strace recorded, and the check that replies follow syncs
 //! error      why the harness itself could not go on
 //! ```
@@ -21,6 +22,7 @@ mod error;
 mod ledger;
 pub mod load;
 mod process;
+mod sabotage;
 mod status;
 pub mod trace;
 
@@ -29,4 +31,5 @@ pub use digests::Digests;
 pub use error::HarnessError;
 pub use ledger::{Fate, Ledger, Source, Verdict, new_id};
 pub use process::{NodeProcess, NodeSpec, Ports};
+pub use sabotage::change_one_principal;
 pub use status::{channel, is_ready, status_of};

@@ -75,6 +75,7 @@ impl Verdict {
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Deadline => "deadline",
             ErrorKind::ResourceExhausted => "resource_exhausted",
+            ErrorKind::FailedPrecondition => "failed_precondition",
             _ => "other",
         }
     }
@@ -92,6 +93,7 @@ impl Verdict {
             Exit::OutcomeUnknown => "the change may have been made; read the session before trying again",
             Exit::Ok | Exit::Other => match self.kind {
                 ErrorKind::ResourceExhausted => "a limit was reached; make the session smaller",
+                ErrorKind::FailedPrecondition => "nothing was changed; check what the command line refers to",
                 _ => "see `quorate cluster status` and the nodes' logs",
             },
         }

@@ -56,10 +56,9 @@ impl Input {
         if text.is_empty() {
             return Err(Failure::Usage(format!("the session id from {from} is empty")));
         }
-        text.parse().map_err(|_| {
-            Failure::Usage(format!(
-                "the session id from {from} is malformed: 16 to 256 URL-safe characters (A-Z a-z 0-9 - _) are allowed"
-            ))
+        text.parse::<SessionId>().map_err(|error| {
+            let option = if text.starts_with('-') { " (or an unknown option)" } else { "" };
+            Failure::Usage(format!("{error}; given by {from}{option}"))
         })
     }
 }

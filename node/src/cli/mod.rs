@@ -42,7 +42,10 @@ pub fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     match matches.subcommand() {
-        Some(("config", _)) => print(&loaded.settings.to_toml()),
+        Some(("config", _)) => {
+            loaded.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+            print(&loaded.settings.to_toml())
+        }
         Some(("health", sub)) => check_health(args::admin(sub), &loaded),
         _ => run::run(&loaded),
     }

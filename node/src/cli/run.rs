@@ -78,7 +78,12 @@ async fn serve(settings: &Settings) -> ExitCode {
     let node = match started {
         Ok(node) => node,
         Err(error) => {
-            tracing::error!("refused to start: {error}");
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!("refused to start: {error}");
+            } else {
+                // Logging is off; the reason is needed all the same.
+                complain(&format!("refused to start: {error}"));
+            }
             return ExitCode::from(REFUSED);
         }
     };

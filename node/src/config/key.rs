@@ -123,7 +123,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "members",
         value_name: "ID=HOST:PORT,..",
-        help: "The nodes that found the cluster: every node's number and peer address, the same list on each of them. Read at the first start only as a founding list; safe to repeat.",
+        help: "The nodes that found the cluster: every node's number and peer address, the same list on each of them. Founds the cluster at the first start; safe to repeat later.",
         default: "this node alone",
         allowed: "a list of number=host:port, separated by commas, each number from 1 and each address once, this node's node-id among them, is allowed",
         example: "1=node-1:7201,2=node-2:7201,3=node-3:7201",
@@ -168,7 +168,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "log-level",
         value_name: "LEVEL",
-        help: "Which log lines are written: error, warn, info, debug, trace or off, or tracing directives.",
+        help: "Which log lines are written: error, warn, info, debug, trace or off for Quorate's own lines (the libraries below it then say only what is wrong), or tracing directives for all.",
         default: "info",
         allowed: "error, warn, info, debug, trace, off or tracing directives such as info,quorate_node=debug are allowed",
         example: "info,quorate_node=debug",

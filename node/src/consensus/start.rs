@@ -142,8 +142,7 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
     let replica = Arc::new(Replica::new(applied));
     let persisted = Arc::new(Notify::new());
     let bell = Arc::clone(&persisted);
-    let write_behind = WriteBehind::start(store, Box::new(move |_| bell.notify_waiters()))
-        .map_err(|error| StartError::Raft(format!("cannot start the session store's thread: {error}")))?;
+    let write_behind = WriteBehind::start(store, Box::new(move |_| bell.notify_waiters()));
     let persister = Arc::new(Persister::new(write_behind, log.clone(), persisted, settings.log_budget_bytes));
     Ok(Opened { log, replica, persister, incarnation })
 }

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::read::{self, POSITION_WAIT_MAX, Unserved};
 use super::reasons::{self, Stake};
 use super::request::{Request, Work};
-use crate::consensus::{Applied, ForwardHandler, Leader, ProposeError};
+use crate::consensus::{Applied, ForwardError, ForwardHandler, Leader, ProposeError};
 
 /// For an operation whose caller names no timeout.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -26,6 +26,10 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// What an operation is taken to hold besides its encoded bytes.
 const OVERHEAD_BYTES: u64 = 256;
+/// How long an operation that is not redirected waits for a leader: as long as a failover may take.
+const FAILOVER_WAIT: Duration = Duration::from_millis(500);
+/// How often it looks for one meanwhile.
+const FAILOVER_POLL: Duration = Duration::from_millis(20);
 /// Draws of a client handle before giving up: two taken in a row do not happen by chance.
 const DRAWS_MAX: usize = 3;
 
@@ -104,24 +108,45 @@ impl<B: Backend> Executor<B> {
         original: Option<v1::Operation>,
         context: Context,
     ) -> Result<Answer, Failure> {
-        let stake = request.stake;
         if let Work::Read(read) = &request.work
             && read.is_local()
         {
             return read::local(&self.backend, read, remaining(context.deadline)).await;
         }
-        let leader = match self.backend.leader() {
-            Some(leader) if leader.is_self => match self.here(request, context.deadline).await {
+        let original = original.filter(|_| !context.redirect && !context.forwarded);
+        let give_up = context.deadline.min(Instant::now() + FAILOVER_WAIT);
+        let mut request = request;
+        loop {
+            let unserved = match self.attempt(request, original.as_ref(), context.deadline).await {
                 Err(Unserved::NotLeader(leader)) => leader,
                 served => return served.map_err(Unserved::into_failure),
-            },
-            leader => leader,
-        };
-        match original {
-            Some(original) if !context.redirect && !context.forwarded => {
-                self.elsewhere(original, leader.as_ref(), context.deadline, stake).await
+            };
+            // Nothing has happened so far. A caller that follows the leader itself is told at once; for the others
+            // this node sits out a failover.
+            let Some(wire) = original.as_ref().and_then(|original| original.operation.as_ref()) else {
+                return Err(reasons::not_leader(unserved.as_ref()));
+            };
+            if Instant::now() >= give_up {
+                return Err(reasons::not_leader(unserved.as_ref()));
             }
-            _ => Err(reasons::not_leader(leader.as_ref())),
+            tokio::time::sleep(FAILOVER_POLL).await;
+            request = Request::parse(wire, self.backend.cluster_id())?;
+        }
+    }
+
+    /// One try: here, or at the leader as this node knows it.
+    async fn attempt(
+        &self,
+        request: Request,
+        original: Option<&v1::Operation>,
+        deadline: Instant,
+    ) -> Result<Answer, Unserved> {
+        match (self.backend.leader(), original) {
+            (Some(leader), _) if leader.is_self => self.here(request, deadline).await,
+            (Some(leader), Some(original)) => {
+                self.elsewhere(original.clone(), leader, deadline, request.stake).await
+            }
+            (leader, _) => Err(Unserved::NotLeader(leader)),
         }
     }
 
@@ -168,18 +193,21 @@ impl<B: Backend> Executor<B> {
     async fn elsewhere(
         &self,
         mut original: v1::Operation,
-        leader: Option<&Leader>,
+        leader: Leader,
         deadline: Instant,
         stake: Stake,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, Unserved> {
         let remaining = remaining(deadline);
-        if leader.is_none() {
-            return Err(reasons::not_leader(None));
-        }
         original.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
-        let answered = self.backend.forward(original, remaining).await;
-        let answered = answered.map_err(|error| reasons::forward_failed(&error, stake))?;
-        answered.answer.ok_or_else(|| reasons::internal("the leader's answer is empty"))
+        match self.backend.forward(original, remaining).await {
+            Ok(answered) => {
+                Ok(answered.answer.ok_or_else(|| reasons::internal("the leader's answer is empty"))?)
+            }
+            // Nothing was sent: the leader is gone, or has just become another.
+            Err(ForwardError::NoLeader) => Err(Unserved::NotLeader(None)),
+            Err(ForwardError::Unreachable(_)) => Err(Unserved::NotLeader(Some(leader))),
+            Err(error) => Err(reasons::forward_failed(&error, stake).into()),
+        }
     }
 }
 

@@ -14,8 +14,8 @@
 //! backend    what all this needs of consensus
 //! ```
 //!
-//! A unary call, a pipelined operation and one forwarded by another node run through the same [`executor`], [`read`],
-//! [`request`], [`answer`] and [`reasons`].
+//! A unary call, a pipelined operation and one forwarded by another node run through the same `executor`, `read`,
+//! `request`, `answer` and `reasons`.
 
 mod answer;
 mod backend;

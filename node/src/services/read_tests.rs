@@ -124,3 +124,30 @@ async fn a_follower_has_the_leader_answer() {
     assert_eq!((remote.live_sessions(), backend.live_sessions()), (1, 0));
     assert!(backend.forwarded().iter().all(|operation| (1..=5_000).contains(&operation.timeout_ms)));
 }
+
+/// A stock client's call during a failover: it waits for the new leader instead of failing.
+#[tokio::test]
+async fn a_failover_is_sat_out() {
+    let remote = Scripted::leader();
+    let backend = Scripted::follower(&remote);
+    backend.lose_leader();
+    let creating = tokio::spawn({
+        let backend = backend.clone();
+        async move { execute(&backend, Wire::Create(v1::CreateRequest::default())).await }
+    });
+    tokio::task::yield_now().await;
+    backend.follow();
+    assert!(matches!(creating.await.unwrap(), Ok(Answer::Create(_))));
+    assert_eq!(remote.live_sessions(), 1);
+}
+
+#[tokio::test]
+async fn without_a_leader_a_call_ends_long_before_its_deadline() {
+    let backend = Scripted::leader();
+    backend.lose_leader();
+    let began = tokio::time::Instant::now();
+    let failure = execute(&backend, Wire::Create(v1::CreateRequest::default())).await.unwrap_err();
+    assert_eq!((failure.reason, failure.retryable, failure.maybe_applied), ("NO_LEADER", true, false));
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(backend.submitted(), 0);
+}

@@ -3,7 +3,7 @@
 //!
 //! | from | code | reason | retryable | maybe applied |
 //! |---|---|---|---|---|
-//! | bad input (see `request`) | `INVALID_ARGUMENT` | `INVALID_...`, `TOO_MANY_ATTRIBUTES`, ... | no | no |
+//! | bad input (see `request`) | `INVALID_ARGUMENT` | `INVALID_...`, `NOTHING_TO_WRITE`, ... | no | no |
 //! | position of another cluster | `FAILED_PRECONDITION` | `OTHER_CLUSTER` | no | no |
 //! | [`Refusal::NotFound`], [`Refusal::Renamed`] | `NOT_FOUND` | `NOT_FOUND`, `RENAMED` | no | no |
 //! | [`Refusal::UnknownNamespace`] | `NOT_FOUND` | `UNKNOWN_NAMESPACE` | no | no |

@@ -11,6 +11,7 @@ use quorate_state::{
     SessionId, SessionKey, Timeouts, WriteSession,
 };
 use rand::RngCore as _;
+use tonic::Code;
 
 use super::answer::Reply;
 use super::failure::Failure;
@@ -272,7 +273,8 @@ fn attributes(field: &'static str, given: &BTreeMap<String, Bytes>) -> Result<At
 fn too_many(field: &'static str, count: usize) -> Failure {
     let message =
         format!("{field}: {count} attributes; at most {ATTRIBUTES_MAX} are allowed in one operation");
-    Failure::invalid("TOO_MANY_ATTRIBUTES", field, message).fact("max_count", ATTRIBUTES_MAX)
+    let failure = Failure::new(Code::ResourceExhausted, "TOO_MANY_ATTRIBUTES", message);
+    Failure { field: Some(field), ..failure }.fact("count", count).fact("max_count", ATTRIBUTES_MAX)
 }
 
 fn timeouts(given: Option<&v1::Timeouts>) -> Result<Timeouts, Failure> {

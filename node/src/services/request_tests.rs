@@ -1,5 +1,3 @@
-use tonic::Code;
-
 use super::*;
 
 const CLUSTER: u64 = 77;
@@ -123,7 +121,8 @@ fn bad_input_is_refused_with_reason_and_field() {
     for (operation, reason, field) in table {
         let failure = parse(operation).expect_err(reason);
         assert_eq!((failure.reason, failure.field), (reason, Some(field)), "{}", failure.message);
-        assert_eq!(failure.code, Code::InvalidArgument);
+        let limit = reason == "TOO_MANY_ATTRIBUTES";
+        assert_eq!(failure.code, if limit { Code::ResourceExhausted } else { Code::InvalidArgument });
         assert!(!failure.retryable && !failure.maybe_applied);
     }
 }

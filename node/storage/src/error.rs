@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The remedy whenever what a node promised may be gone: its old votes and acknowledgements must not be forgotten.
-pub(crate) const REMEDY_NEW_ID: &str =
-    "do not reuse this node id with other data: empty the directory and bring the node back under a new node id";
+pub(crate) const REMEDY_NEW_ID: &str = "do not reuse this node id with other data: empty the directory and bring the node back under a new node id";
 
 /// What went wrong with a file. None of these is ever taken for "nothing there".
 #[derive(Debug, thiserror::Error)]

@@ -115,7 +115,8 @@ impl Floor {
             }
             return Self::create(dir.path(), &path);
         }
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(StorageError::io("open", &path))?;
+        let file =
+            OpenOptions::new().read(true).write(true).open(&path).map_err(StorageError::io("open", &path))?;
         let mut newest: Option<(u64, FloorState)> = None;
         let mut faults = Vec::new();
         for (number, offset) in [0, SLOT_BYTES as u64].into_iter().enumerate() {

@@ -19,7 +19,10 @@ pub use data_dir::{DataDir, Identity};
 pub use error::{StorageError, fatal};
 pub use floor::{Floor, FloorState, SessionsFloor};
 pub use log::{Done, LogId, LogOptions, LogRecord, RaftLog, Vote};
-pub use sessions::{AppliedPosition, Cut, Loaded, SessionOptions, SledStore, WriteBehind};
+pub use sessions::{
+    AppliedPosition, Cut, Health, Loaded, MemoryStore, OnFatal, OnPersisted, SessionOptions, SledStore,
+    StateStore, WriteBehind, WriteReport,
+};
 pub use snapshot::{SnapshotError, SnapshotReader, SnapshotWriter};
 
 /// A 64-bit checksum (XXH3). Detects damage, not malice.

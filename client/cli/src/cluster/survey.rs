@@ -15,11 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the `endpoints`, then the members that their answers name and that were not asked yet.
 pub(crate) async fn survey(client: &Client, endpoints: &[String], deadline: Duration) -> Vec<Reply> {
-    let first: BTreeSet<String> = endpoints
-        .iter()
-        .map(|endpoint| endpoint.trim().to_owned())
-        .filter(|endpoint| !endpoint.is_empty())
-        .collect();
+    let deadline = deadline.min(PATIENCE);
+    let first: BTreeSet<String> = endpoints.iter().map(|endpoint| address(endpoint)).collect();
     let mut replies = ask_all(client, &first, deadline).await;
     let answered = replies.iter().filter_map(|reply| reply.said.as_ref().ok());
     let known: BTreeSet<u64> = answered.clone().map(|said| said.node).collect();
@@ -38,7 +35,7 @@ async fn ask_all(client: &Client, addresses: &BTreeSet<String>, deadline: Durati
     join_all(addresses.iter().map(|address| async move {
         let said = match timeout(deadline, client.status_of(address, false, 0)).await {
             Ok(Ok(status)) => Ok(said(status)),
-            Ok(Err(error)) => Err(why(&error)),
+            Ok(Err(error)) => Err(why(address, &error)),
             Err(_) => Err(format!("no answer in {}", humantime::format_duration(deadline))),
         };
         Reply { address: address.clone(), said }
@@ -73,7 +70,9 @@ fn said(status: StatusResponse) -> Said {
     }
 }
 
-/// Why a node did not answer.
-fn why(error: &Error) -> String {
-    error.to_string()
+/// Why a node did not answer, without what the table says anyway.
+fn why(address: &str, error: &Error) -> String {
+    let why = error.to_string();
+    let short = why.strip_prefix(&format!("cannot reach {address}: ")).or(why.strip_prefix(&format!("{address} ")));
+    short.unwrap_or(&why).to_owned()
 }

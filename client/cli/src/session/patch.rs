@@ -56,6 +56,9 @@ pub(crate) async fn run(context: &mut Context, arguments: PatchArguments) -> Res
                 .to_owned(),
         ));
     }
+    if attributes.is_empty() && arguments.remove.is_empty() {
+        return send(context, &id, arguments.options.apply(Write::keep())).await;
+    }
     let mut patch = Patch::new();
     for (name, value) in resolve(&attributes, &mut context.input)? {
         patch = patch.set(name, value);

@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -134,17 +136,19 @@ fn random_traffic_keeps_the_order_and_ends() {
     for seed in 0..500 {
         let mut random = StdRng::seed_from_u64(seed);
         let mut schedule = Schedule::default();
-        let mut all: Vec<(Keys, Class)> = Vec::new();
+        let mut all: BTreeMap<Number, (Keys, Class)> = BTreeMap::new();
         let mut running: Vec<Number> = Vec::new();
-        let mut done: Vec<Number> = Vec::new();
+        let mut done: BTreeSet<Number> = BTreeSet::new();
+        let mut next = 0;
         while done.len() < 60 {
-            if all.len() < 60 && random.random_bool(0.5) {
+            if next < 60 && random.random_bool(0.5) {
                 let class = [Class::Read, Class::Mutation, Class::Alone][random.random_range(0..3)];
                 let first = random.random_range(0..3);
                 let keys =
                     if random.random_bool(0.2) { two(first, random.random_range(0..3)) } else { one(first) };
-                schedule.push(all.len() as Number, keys, class);
-                all.push((keys, class));
+                schedule.push(next, keys, class);
+                all.insert(next, (keys, class));
+                next += 1;
             }
             for number in ready(&mut schedule) {
                 check(&all, &running, &done, number, seed);
@@ -153,10 +157,10 @@ fn random_traffic_keeps_the_order_and_ends() {
             if !running.is_empty() && random.random_bool(0.6) {
                 let number = running.swap_remove(random.random_range(0..running.len()));
                 if random.random_bool(0.1) && schedule.requeue(number) {
-                    all[number as usize].1 = Class::Alone;
+                    all.entry(number).and_modify(|entry| entry.1 = Class::Alone);
                 } else {
                     schedule.finish(number);
-                    done.push(number);
+                    done.insert(number);
                 }
             }
         }
@@ -165,14 +169,19 @@ fn random_traffic_keeps_the_order_and_ends() {
 }
 
 /// Whatever came before `number` on one of its sessions has ended, or runs in the same class of company.
-fn check(all: &[(Keys, Class)], running: &[Number], done: &[Number], number: Number, seed: u64) {
-    let (keys, class) = all[number as usize];
-    for earlier in 0..number {
-        let (others, other) = all[earlier as usize];
-        if each(keys).all(|key| each(others).all(|other| other != key)) || done.contains(&earlier) {
+fn check(
+    all: &BTreeMap<Number, (Keys, Class)>,
+    running: &[Number],
+    done: &BTreeSet<Number>,
+    number: Number,
+    seed: u64,
+) {
+    let (keys, class) = all[&number];
+    for (earlier, (others, other)) in all.range(..number) {
+        if each(keys).all(|key| each(*others).all(|other| other != key)) || done.contains(earlier) {
             continue;
         }
-        let together = running.contains(&earlier) && class == other && class != Class::Alone;
+        let together = running.contains(earlier) && class == *other && class != Class::Alone;
         assert!(together, "seed {seed}: {number} ran before {earlier}");
     }
 }

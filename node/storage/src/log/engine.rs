@@ -122,7 +122,9 @@ impl LogEngine {
         for (entry, index) in entries.into_iter().zip(from..) {
             match decode(entry).filter(|record| record.id.index == index) {
                 Some(record) => records.push(record),
-                None => return Err(damaged(&self.path, format!("the entry at index {index} is another one"))),
+                None => {
+                    return Err(damaged(&self.path, format!("the entry at index {index} is another one")));
+                }
             }
         }
         Ok(records)
@@ -135,7 +137,10 @@ impl LogEngine {
 
     /// Recycles files that hold no live entry.
     pub(super) fn reclaim(&self) -> Result<(), StorageError> {
-        self.engine.purge_expired_files().map(drop).map_err(|error| self.failed("reclaim space of the log", error))
+        self.engine
+            .purge_expired_files()
+            .map(drop)
+            .map_err(|error| self.failed("reclaim space of the log", error))
     }
 
     /// Bytes that the log takes on disk.

@@ -124,7 +124,9 @@ impl RaftLog {
             // Emptied for a snapshot; the process ended before the engine had forgotten it.
             engine.compact(group, u64::MAX);
         }
-        let span = engine.span(state.group).filter(|(_, last)| state.purged.is_none_or(|purged| purged.index < *last));
+        let span = engine
+            .span(state.group)
+            .filter(|(_, last)| state.purged.is_none_or(|purged| purged.index < *last));
         let last = match span {
             Some((_, last)) => engine.read(state.group, last, last + 1, None)?.pop().map(|record| record.id),
             None => None,
@@ -154,8 +156,12 @@ impl RaftLog {
             synced: last.or(state.purged),
             group: state.group,
         };
-        let shared =
-            Arc::new(Shared { engine, floor: floor.clone(), tail: Mutex::new(tail), cache_bytes: options.cache_bytes });
+        let shared = Arc::new(Shared {
+            engine,
+            floor: floor.clone(),
+            tail: Mutex::new(tail),
+            cache_bytes: options.cache_bytes,
+        });
         let (jobs, queue) = channel();
         let writer = Writer::new(Arc::clone(&shared), queue);
         let thread = std::thread::Builder::new()
@@ -309,8 +315,10 @@ impl RaftLog {
 
     fn send(&self, job: Job) {
         if let Err(refused) = self.jobs.send(job) {
-            let (Job::Append { done, .. } | Job::SaveVote { done, .. } | Job::Purge { done, .. } | Job::Close { done }) =
-                refused.0;
+            let (Job::Append { done, .. }
+            | Job::SaveVote { done, .. }
+            | Job::Purge { done, .. }
+            | Job::Close { done }) = refused.0;
             done(Err(std::io::Error::other("the log is closed")));
         }
     }

@@ -17,11 +17,23 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// What the thread is asked to do.
 pub(super) enum Job {
-    Append { records: Vec<LogRecord>, done: Done },
-    SaveVote { vote: Vote, done: Done },
+    Append {
+        records: Vec<LogRecord>,
+        done: Done,
+    },
+    SaveVote {
+        vote: Vote,
+        done: Done,
+    },
     /// `emptied`: nothing is left after `upto`.
-    Purge { upto: LogId, emptied: bool, done: Done },
-    Close { done: Done },
+    Purge {
+        upto: LogId,
+        emptied: bool,
+        done: Done,
+    },
+    Close {
+        done: Done,
+    },
 }
 
 /// The thread's own state.
@@ -186,7 +198,9 @@ fn contiguous_runs(groups: &[Vec<LogRecord>]) -> Vec<Vec<&LogRecord>> {
     let mut runs: Vec<Vec<&LogRecord>> = Vec::new();
     for record in groups.iter().flatten() {
         match runs.last_mut() {
-            Some(run) if run.last().is_some_and(|last| last.id.index + 1 == record.id.index) => run.push(record),
+            Some(run) if run.last().is_some_and(|last| last.id.index + 1 == record.id.index) => {
+                run.push(record)
+            }
             _ => runs.push(vec![record]),
         }
     }

@@ -1,31 +1,54 @@
-//! What is handed to the session store, and what it gives back at start.
+//! What is handed to the store: a position in the log, and what changed up to it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_state::{Changes, Frozen, State};
+use quorate_state::{Changes, Frozen};
 
-/// A place in the log, with what consensus wants kept beside the state.
+/// Up to where the state holds the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedPosition {
-    /// The log index.
+    /// The log index of the last entry applied.
     pub index: u64,
-    /// Opaque here: the log id and the membership, encoded by consensus.
+    /// What consensus keeps beside it (the log id, the membership): bytes that mean nothing to the store.
     pub meta: Bytes,
 }
 
-/// The state at a position, and what changed since the cut before.
+/// A view of the state at a position, and what changed since the last cut.
 pub struct Cut {
-    /// Where.
+    /// Where the view stands. The local log must have synced it.
     pub position: AppliedPosition,
     /// The state there.
     pub frozen: Frozen,
-    /// What changed since the last cut.
+    /// Every slot and client that may differ from the cut before.
     pub changes: Changes,
 }
 
-/// What the store held when it was opened.
-pub struct Loaded {
-    /// The state, checked against its digest.
-    pub state: State,
-    /// Where it stands.
-    pub position: AppliedPosition,
+impl Cut {
+    /// This cut and an earlier one that was not written yet, as one: what changed in either, as it stands here.
+    #[must_use]
+    pub(crate) fn after(mut self, earlier: Cut) -> Cut {
+        merge(&mut self.changes.slots, earlier.changes.slots);
+        merge(&mut self.changes.clients, earlier.changes.clients);
+        self
+    }
+}
+
+fn merge(into: &mut Vec<u64>, from: Vec<u64>) {
+    into.extend(from);
+    into.sort_unstable();
+    into.dedup();
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteReport {
+    /// Records and clients written.
+    pub written: u64,
+    /// Records and clients removed.
+    pub removed: u64,
+    /// Bytes handed to the store, keys and checksums included.
+    pub bytes: u64,
+    /// From the call to the last sync.
+    pub took: Duration,
 }

@@ -1,22 +1,32 @@
-//! sled 0.34.7 flushes with `sync_file_range`, which covers neither file size nor the drive's cache: a power cut
-//! loses what it had reported as flushed, and, because sled reuses segments it believes synced, can break the whole
-//! store. The crate that links sled therefore defines that C symbol itself, as a call to `fdatasync`.
+//! Makes sled's syncs real.
+//!
+//! sled 0.34 calls `sync_file_range` where it should sync: that covers neither the file's size nor the drive's
+//! cache, so a power cut loses what `flush` had promised, or worse (sled reuses segments that it believes synced).
+//! The symbol of that name defined here takes the C library's place in the whole executable, and calls `fdatasync`.
 
-use std::ffi::{c_int, c_uint};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Takes the place of libc's `sync_file_range` in this program.
-///
-/// # Safety
-/// Called by C convention with any descriptor; `fdatasync` answers `EBADF` for one that is not open.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Stands in for the C library's function of this name; the range and the flags do not matter to `fdatasync`.
+#[expect(unsafe_code, reason = "the definition of a C symbol, and the C call that it stands for")]
 #[unsafe(no_mangle)]
-#[expect(unsafe_code, reason = "a C symbol that sled calls, replaced on purpose")]
-unsafe extern "C" fn sync_file_range(fd: c_int, _offset: i64, _bytes: i64, _flags: c_uint) -> c_int {
-    // SAFETY: fdatasync takes any integer and touches no memory of ours.
-    unsafe { libc::fdatasync(fd) }
+extern "C" fn sync_file_range(
+    fd: libc::c_int,
+    _offset: i64,
+    _bytes: i64,
+    _flags: libc::c_uint,
+) -> libc::c_int {
+    // SAFETY: fdatasync accepts any number for a descriptor, and says so when it is none. It sets errno, which the
+    // caller reads, as the function replaced here did.
+    let result = unsafe { libc::fdatasync(fd) };
+    CALLS.fetch_add(1, Ordering::SeqCst);
+    result
 }
 
-/// Makes the linker keep the symbol: called when the store is opened.
-pub(super) fn keep() {
-    let symbol: unsafe extern "C" fn(c_int, i64, i64, c_uint) -> c_int = sync_file_range;
-    std::hint::black_box(symbol);
+/// How often sled has synced through this module. When a flush does not raise it, the linker took another symbol.
+pub(crate) fn calls() -> u64 {
+    // The reference makes sure that the linker looks at this object file before it looks for the C library's.
+    std::hint::black_box(sync_file_range as extern "C" fn(_, _, _, _) -> _);
+    CALLS.load(Ordering::SeqCst)
 }

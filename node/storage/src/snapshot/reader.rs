@@ -1,175 +1,162 @@
-//! Reads a snapshot as it arrives, in pieces of any size.
+//! From a stream back to a state.
 
 use bytes::Bytes;
 use quorate_state::{Restore, State};
 
-use super::{FORMAT, FRAME_HEAD_BYTES, MAGIC, frame_sum};
 use crate::sessions::AppliedPosition;
+use crate::snapshot::SnapshotError;
+use crate::snapshot::format::{
+    FORMAT, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, ITEM_BYTES_MAX, ITEM_HEAD_BYTES, Kind, MAGIC, PREAMBLE_BYTES,
+    TRAILER_BYTES, frame_checksum,
+};
 
-/// A frame longer than this is damage: the largest holds one record of about 1 MiB.
-const BODY_BYTES_MAX: usize = 8 << 20;
-
-/// Why a snapshot was refused. Nothing of it is used.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// A frame is cut short, changed, missing or out of order.
-    #[error("frame {frame} of the snapshot: {detail}")]
-    Frame {
-        /// Counted from 0.
-        frame: u64,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The stream ended before its last frame.
-    #[error("the snapshot ends after frame {0}, before its last one")]
-    Incomplete(u64),
-    /// The content does not make a state with the digest that its header names.
-    #[error("the snapshot does not restore: {0}")]
-    Content(String),
-}
-
-/// Takes a snapshot's bytes, gives the state.
+/// Takes a stream in pieces of any size. After an error it must not be used again.
 #[derive(Default)]
 pub struct SnapshotReader {
-    buffer: Vec<u8>,
-    number: u64,
+    /// Bytes that do not make a whole frame yet.
+    raw: Vec<u8>,
+    begun: bool,
+    frames: u64,
+    /// Checked bytes that do not make a whole item yet.
+    items: Vec<u8>,
+    last: Option<Kind>,
     position: Option<AppliedPosition>,
     restore: Option<Restore>,
     records: u64,
     clients: u64,
-    ended: bool,
 }
 
 impl SnapshotReader {
-    /// Ready for the first byte.
+    /// A reader before the first byte.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new() -> SnapshotReader {
+        SnapshotReader::default()
     }
 
-    /// Takes the next bytes.
+    /// Takes the next piece of the stream.
     ///
     /// # Errors
-    /// [`SnapshotError`]: give up this snapshot.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        self.buffer.extend_from_slice(bytes);
-        loop {
-            let Some((head, rest)) = self.buffer.split_first_chunk::<FRAME_HEAD_BYTES>() else { return Ok(()) };
-            let (length, sum) = split_head(head);
-            if length > BODY_BYTES_MAX {
-                return Err(self.frame_error("its length is out of range"));
+    /// [`SnapshotError`], as soon as it is seen.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
+        self.raw.extend(piece);
+        if !self.begun {
+            let Some((preamble, rest)) = self.raw.split_first_chunk::<PREAMBLE_BYTES>() else {
+                return Ok(());
+            };
+            let [magic @ .., format] = preamble;
+            if *magic != MAGIC {
+                return Err(SnapshotError::Magic);
             }
-            let Some(body) = rest.get(..length) else { return Ok(()) };
-            if frame_sum(self.number, body) != sum {
-                return Err(self.frame_error("its checksum does not match"));
+            if *format != FORMAT {
+                return Err(SnapshotError::Format { found: *format, known: FORMAT });
             }
-            let body = body.to_vec();
-            self.buffer.drain(..FRAME_HEAD_BYTES + length);
-            self.take(&body)?;
-            self.number += 1;
+            self.raw = rest.to_vec();
+            self.begun = true;
         }
+        let raw = std::mem::take(&mut self.raw);
+        let mut rest = raw.as_slice();
+        while let Some((payload, after)) = self.frame(rest)? {
+            self.items.extend(payload);
+            self.frames += 1;
+            rest = after;
+            self.take_items()?;
+        }
+        self.raw = rest.to_vec();
+        Ok(())
     }
 
-    /// The position and the state, once all bytes were pushed.
+    /// The payload of the first frame in `raw`, and what follows; `None` when it is not whole yet.
+    fn frame<'a>(&self, raw: &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, SnapshotError> {
+        let Some((head, rest)) = raw.split_first_chunk::<FRAME_HEAD_BYTES>() else { return Ok(None) };
+        let [l0, l1, l2, l3, sum @ ..] = *head;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
+        let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+        if bytes > FRAME_BYTES_MAX {
+            return Err(SnapshotError::Length { what: "frame", bytes: length.into(), number: self.frames });
+        }
+        let Some((payload, after)) = rest.split_at_checked(bytes) else { return Ok(None) };
+        if frame_checksum(self.frames, payload) != u64::from_le_bytes(sum) {
+            return Err(SnapshotError::Frame { number: self.frames });
+        }
+        Ok(Some((payload, after)))
+    }
+
+    fn take_items(&mut self) -> Result<(), SnapshotError> {
+        let items = std::mem::take(&mut self.items);
+        let mut rest = items.as_slice();
+        while let Some((head, after)) = rest.split_first_chunk::<ITEM_HEAD_BYTES>() {
+            let number = self.frames.saturating_sub(1);
+            let [kind, length @ ..] = *head;
+            let length = u32::from_le_bytes(length);
+            let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+            if bytes > ITEM_BYTES_MAX {
+                return Err(SnapshotError::Length { what: "item", bytes: length.into(), number });
+            }
+            let Some((item, after)) = after.split_at_checked(bytes) else { break };
+            let kind = Kind::of_byte(kind).ok_or(SnapshotError::Kind { kind, number })?;
+            self.take(kind, item, number)?;
+            rest = after;
+        }
+        self.items = rest.to_vec();
+        Ok(())
+    }
+
+    fn take(&mut self, kind: Kind, item: &[u8], number: u64) -> Result<(), SnapshotError> {
+        let in_place = match (self.last, kind) {
+            (None, Kind::Position) | (Some(Kind::Position), Kind::Header) => true,
+            (None | Some(Kind::Position | Kind::Trailer), _) | (_, Kind::Position | Kind::Header) => false,
+            (Some(last), kind) => last <= kind,
+        };
+        let out_of_place = SnapshotError::Order { found: kind.name(), number };
+        if !in_place {
+            return Err(out_of_place);
+        }
+        self.last = Some(kind);
+        match (kind, &mut self.restore) {
+            (Kind::Position, _) => {
+                let malformed = SnapshotError::Malformed { what: kind.name() };
+                let (index, meta) = item.split_first_chunk::<8>().ok_or(malformed)?;
+                let meta = Bytes::copy_from_slice(meta);
+                self.position = Some(AppliedPosition { index: u64::from_le_bytes(*index), meta });
+            }
+            (Kind::Header, restore) => *restore = Some(Restore::new(item)?),
+            (Kind::Record, Some(restore)) => {
+                self.records += 1;
+                restore.insert(item)?;
+            }
+            (Kind::Client, Some(restore)) => {
+                self.clients += 1;
+                restore.client(item)?;
+            }
+            (Kind::Trailer, Some(_)) => self.check_trailer(item)?,
+            (_, None) => return Err(out_of_place),
+        }
+        Ok(())
+    }
+
+    fn check_trailer(&self, item: &[u8]) -> Result<(), SnapshotError> {
+        let counts = [self.records.to_le_bytes(), self.clients.to_le_bytes()].concat();
+        if item.len() != TRAILER_BYTES {
+            return Err(SnapshotError::Malformed { what: Kind::Trailer.name() });
+        }
+        if item != counts {
+            return Err(SnapshotError::Count { records: self.records, clients: self.clients });
+        }
+        Ok(())
+    }
+
+    /// The stream has ended: gives what it held.
     ///
     /// # Errors
-    /// [`SnapshotError`]: incomplete, or its digest does not match.
+    /// [`SnapshotError`]: something is missing or left over, or the state's own counts or digest do not match.
     pub fn finish(self) -> Result<(AppliedPosition, State), SnapshotError> {
-        if !self.ended || !self.buffer.is_empty() {
-            return Err(SnapshotError::Incomplete(self.number));
+        let incomplete = SnapshotError::Incomplete { number: self.frames };
+        if self.last != Some(Kind::Trailer) || !self.raw.is_empty() || !self.items.is_empty() {
+            return Err(incomplete);
         }
-        let (Some(position), Some(restore)) = (self.position, self.restore) else {
-            return Err(SnapshotError::Incomplete(self.number));
-        };
-        let state = restore.finish().map_err(|error| SnapshotError::Content(error.to_string()))?;
-        Ok((position, state))
-    }
-
-    fn frame_error(&self, detail: impl ToString) -> SnapshotError {
-        SnapshotError::Frame { frame: self.number, detail: detail.to_string() }
-    }
-
-    fn take(&mut self, body: &[u8]) -> Result<(), SnapshotError> {
-        if self.ended {
-            return Err(self.frame_error("it stands after the last one"));
+        match (self.position, self.restore) {
+            (Some(position), Some(restore)) => Ok((position, restore.finish()?)),
+            _ => Err(incomplete),
         }
-        let mut body = Body(body);
-        let head_comes = self.restore.is_none();
-        match body.bytes(1).map(|tag| tag.first().copied().unwrap_or(0)) {
-            Some(b'H') if head_comes => self.take_head(body),
-            Some(b'R') if !head_comes => {
-                while let Some(record) = body.item() {
-                    self.records += 1;
-                    let inserted = self.restore.as_mut().map(|restore| restore.insert(record).map(drop));
-                    inserted.transpose().map_err(|error| self.frame_error(error))?;
-                }
-                self.expect_end(body)
-            }
-            Some(b'C') if !head_comes => {
-                while let Some(client) = body.item() {
-                    self.clients += 1;
-                    let inserted = self.restore.as_mut().map(|restore| restore.client(client));
-                    inserted.transpose().map_err(|error| self.frame_error(error))?;
-                }
-                self.expect_end(body)
-            }
-            Some(b'E') if !head_comes => {
-                let counts = (body.number(), body.number());
-                if counts != (Some(self.records), Some(self.clients)) {
-                    return Err(self.frame_error("it counts other records than came"));
-                }
-                self.ended = true;
-                self.expect_end(body)
-            }
-            _ => Err(self.frame_error("it is of an unknown kind, or out of place")),
-        }
-    }
-
-    fn take_head(&mut self, mut body: Body<'_>) -> Result<(), SnapshotError> {
-        if body.bytes(4) != Some(MAGIC.as_slice()) {
-            return Err(self.frame_error("this is no snapshot"));
-        }
-        match body.bytes(1) {
-            Some([FORMAT]) => {}
-            _ => return Err(self.frame_error(format!("its format is unknown; this version reads {FORMAT}"))),
-        }
-        let (Some(index), Some(meta), Some(header)) = (body.number(), body.item(), body.item()) else {
-            return Err(self.frame_error("the head is cut short"));
-        };
-        let restore = Restore::new(header).map_err(|error| self.frame_error(error))?;
-        self.position = Some(AppliedPosition { index, meta: Bytes::copy_from_slice(meta) });
-        self.restore = Some(restore);
-        self.expect_end(body)
-    }
-
-    fn expect_end(&self, body: Body<'_>) -> Result<(), SnapshotError> {
-        if body.0.is_empty() { Ok(()) } else { Err(self.frame_error("it has bytes too many")) }
-    }
-}
-
-fn split_head(head: &[u8; FRAME_HEAD_BYTES]) -> (usize, u64) {
-    let [l0, l1, l2, l3, sum @ ..] = *head;
-    (usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX), u64::from_le_bytes(sum))
-}
-
-/// A frame's body, read from the front.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
-    }
-
-    fn item(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let (item, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        self.0 = rest;
-        Some(item)
     }
 }

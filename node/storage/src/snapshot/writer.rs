@@ -1,112 +1,115 @@
-//! Writes a snapshot, frame by frame, from a frozen view.
+//! From a frozen view to a stream, a chunk at a time.
+
+use std::vec::IntoIter;
 
 use bytes::Bytes;
-use quorate_state::{Frozen, Slot, encode_client, encode_record};
+use quorate_state::{ClientId, Frozen, Slot, encode_client, encode_record};
 
-use super::{FORMAT, MAGIC, frame_sum};
 use crate::sessions::AppliedPosition;
+use crate::snapshot::format::{FORMAT, FRAME_BYTES_MAX, Kind, MAGIC, frame_checksum};
 
-/// A frame's body is closed once it has this many bytes.
-const BODY_BYTES: usize = 256 << 10;
-
-enum Step {
-    Head,
-    Records(Slot),
-    Clients(usize),
-    End,
-    Done,
+/// Yields a snapshot in chunks of about 256 KiB, each made when it is asked for. The view does not change, and
+/// nothing waits for it.
+pub struct SnapshotWriter {
+    frozen: Frozen,
+    position: AppliedPosition,
+    stage: Stage,
+    records: u64,
+    clients: u64,
+    /// Items encoded and not yet framed.
+    pending: Vec<u8>,
+    frames: u64,
 }
 
-/// The frames of a snapshot, made as they are asked for.
-pub struct SnapshotWriter {
-    position: AppliedPosition,
-    frozen: Frozen,
-    step: Step,
-    number: u64,
+/// What comes next.
+enum Stage {
+    Head,
+    Records(Slot),
+    Clients(IntoIter<ClientId>),
+    Trailer,
+    End,
 }
 
 impl SnapshotWriter {
-    /// A snapshot of `frozen`, which stands at `position`.
+    /// A snapshot of `frozen`, which is the state at `position`.
     #[must_use]
-    pub fn new(position: AppliedPosition, frozen: Frozen) -> Self {
-        SnapshotWriter { position, frozen, step: Step::Head, number: 0 }
+    pub fn new(position: AppliedPosition, frozen: Frozen) -> SnapshotWriter {
+        let pending = Vec::with_capacity(FRAME_BYTES_MAX * 2);
+        SnapshotWriter { frozen, position, stage: Stage::Head, records: 0, clients: 0, pending, frames: 0 }
     }
 
-    fn head(&self) -> Vec<u8> {
-        let mut body = vec![b'H'];
-        body.extend(MAGIC);
-        body.push(FORMAT);
-        body.extend(self.position.index.to_le_bytes());
-        push(&mut body, &self.position.meta);
-        push(&mut body, &self.frozen.header().encode());
-        body
+    fn put(&mut self, kind: Kind, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).expect("no item comes near 4 GiB: sessions are limited");
+        self.pending.push(kind as u8);
+        self.pending.extend(length.to_le_bytes());
+        self.pending.extend(bytes);
     }
 
-    fn records(&self, from: Slot) -> (Vec<u8>, Slot) {
-        let mut body = vec![b'R'];
-        let mut slot = from;
-        while slot < self.frozen.slots_end() && body.len() < BODY_BYTES {
-            if let Some((key, record)) = self.frozen.record(slot) {
-                push(&mut body, &encode_record(key, record));
+    /// Encodes the next item, or moves to the next stage.
+    fn step(&mut self) {
+        match &mut self.stage {
+            Stage::Head => {
+                let position = [&self.position.index.to_le_bytes(), self.position.meta.as_ref()].concat();
+                self.put(Kind::Position, &position);
+                self.put(Kind::Header, &self.frozen.header().encode());
+                self.stage = Stage::Records(0);
             }
-            slot += 1;
-        }
-        (body, slot)
-    }
-
-    fn clients(&self, from: usize) -> (Vec<u8>, usize) {
-        let mut body = vec![b'C'];
-        let mut taken = from;
-        for (id, client) in self.frozen.clients().skip(from) {
-            push(&mut body, &encode_client(id, client));
-            taken += 1;
-            if body.len() >= BODY_BYTES {
-                break;
+            Stage::Records(slot) if *slot < self.frozen.slots_end() => {
+                let record = self.frozen.record(*slot).map(|(key, record)| encode_record(key, record));
+                *slot += 1;
+                if let Some(record) = record {
+                    self.records += 1;
+                    self.put(Kind::Record, &record);
+                }
             }
+            Stage::Records(_) => {
+                let ids: Vec<_> = self.frozen.clients().map(|(id, _)| id).collect();
+                self.stage = Stage::Clients(ids.into_iter());
+            }
+            Stage::Clients(ids) => match ids.next() {
+                Some(id) => {
+                    let client = self.frozen.client(id).map(|client| encode_client(id, client));
+                    if let Some(client) = client {
+                        self.clients += 1;
+                        self.put(Kind::Client, &client);
+                    }
+                }
+                None => self.stage = Stage::Trailer,
+            },
+            Stage::Trailer => {
+                let counts = [self.records.to_le_bytes(), self.clients.to_le_bytes()].concat();
+                self.put(Kind::Trailer, &counts);
+                self.stage = Stage::End;
+            }
+            Stage::End => {}
         }
-        (body, taken)
     }
-}
 
-fn push(body: &mut Vec<u8>, item: &[u8]) {
-    body.extend(u32::try_from(item.len()).unwrap_or(u32::MAX).to_le_bytes());
-    body.extend_from_slice(item);
+    /// The first 256 KiB of what is pending, framed.
+    fn frame(&mut self) -> Bytes {
+        let rest = self.pending.split_off(self.pending.len().min(FRAME_BYTES_MAX));
+        let payload = std::mem::replace(&mut self.pending, rest);
+        let length = u32::try_from(payload.len()).expect("a frame has at most 256 KiB");
+        let mut frame = Vec::with_capacity(payload.len() + 32);
+        if self.frames == 0 {
+            frame.extend(MAGIC);
+            frame.push(FORMAT);
+        }
+        frame.extend(length.to_le_bytes());
+        frame.extend(frame_checksum(self.frames, &payload).to_le_bytes());
+        frame.extend(payload);
+        self.frames += 1;
+        frame.into()
+    }
 }
 
 impl Iterator for SnapshotWriter {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let body = match self.step {
-            Step::Head => {
-                self.step = Step::Records(0);
-                self.head()
-            }
-            Step::Records(from) => {
-                let (body, next) = self.records(from);
-                self.step = if next < self.frozen.slots_end() { Step::Records(next) } else { Step::Clients(0) };
-                body
-            }
-            Step::Clients(from) => {
-                let (body, next) = self.clients(from);
-                let all = next as u64 >= self.frozen.header().clients;
-                self.step = if all || next == from { Step::End } else { Step::Clients(next) };
-                body
-            }
-            Step::End => {
-                self.step = Step::Done;
-                let mut body = vec![b'E'];
-                body.extend(self.frozen.header().records.to_le_bytes());
-                body.extend(self.frozen.header().clients.to_le_bytes());
-                body
-            }
-            Step::Done => return None,
-        };
-        let mut frame = Vec::with_capacity(body.len() + super::FRAME_HEAD_BYTES);
-        frame.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        frame.extend(frame_sum(self.number, &body).to_le_bytes());
-        frame.extend(body);
-        self.number += 1;
-        Some(Bytes::from(frame))
+        while self.pending.len() < FRAME_BYTES_MAX && !matches!(self.stage, Stage::End) {
+            self.step();
+        }
+        if self.pending.is_empty() { None } else { Some(self.frame()) }
     }
 }

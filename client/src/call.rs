@@ -1,0 +1,252 @@
+//! One operation through all its tries: redirects followed, broken connections replaced, the same request id each
+//! time, until it is answered or its time is up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_proto::v1;
+use quorate_proto::v1::answer::Answer;
+use quorate_proto::v1::operation::Operation;
+use tokio::time::{Instant, timeout_at};
+
+use crate::backoff::Backoff;
+use crate::connection::Broken;
+use crate::error::{Error, ErrorKind};
+use crate::router::Router;
+use crate::sequence::Sequences;
+
+/// A try that has no answer after this is made again, at another node if one leads by then.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What all clones of a client share.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    router: Arc<Router>,
+    deadline: Duration,
+    /// The client handle's sequences; `None` until the first mutation.
+    sequences: Mutex<Option<Arc<Sequences>>>,
+    /// One OpenClient at a time.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// How far a call has come.
+struct Progress {
+    until: Instant,
+    backoff: Backoff,
+    /// A try was sent and may have been taken.
+    maybe_applied: bool,
+    last: Option<Error>,
+}
+
+impl Progress {
+    /// Waits before the next try; fails when the time is up.
+    async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        self.last = Some(error);
+        let next = Instant::now() + self.backoff.pause();
+        if next >= self.until {
+            return Err(self.expired());
+        }
+        tokio::time::sleep_until(next).await;
+        Ok(())
+    }
+
+    fn expired(&mut self) -> Error {
+        Error::deadline(self.last.take(), self.maybe_applied)
+    }
+}
+
+/// What one try brought.
+enum Tried {
+    Answered(Answer),
+    Refused(Error),
+    /// Try again: at once when a leader was named, else after a pause.
+    Again { error: Error, at_once: bool },
+}
+
+impl Caller {
+    pub(crate) fn new(router: Arc<Router>, deadline: Duration) -> Self {
+        Caller { router, deadline, sequences: Mutex::new(None), opening: tokio::sync::Mutex::new(()) }
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            until: Instant::now() + self.deadline,
+            backoff: Backoff::new(),
+            maybe_applied: false,
+            last: None,
+        }
+    }
+
+    /// A read: tried until answered. `node`: there and nowhere else.
+    pub(crate) async fn read(&self, operation: Operation, node: Option<&str>) -> Result<Answer, Error> {
+        let mut progress = self.progress();
+        self.run(&operation, node, &mut progress, false).await
+    }
+
+    /// A mutation: exactly once. `operation` builds it around a request id.
+    pub(crate) async fn mutate(&self, operation: impl Fn(v1::RequestId) -> Operation) -> Result<Answer, Error> {
+        let mut progress = self.progress();
+        loop {
+            let until = progress.until;
+            let sequences = self.sequences(&mut progress).await?;
+            let Ok(ticket) = timeout_at(until, sequences.take()).await else { return Err(progress.expired()) };
+            let result = self.run(&operation(ticket.request_id()), None, &mut progress, true).await;
+            let error = match result {
+                Err(error) if is_forgotten(&error) => error,
+                other => return other,
+            };
+            self.forget(&sequences);
+            // Forgotten before anything was sent under this id: a new handle makes it a first try.
+            if progress.maybe_applied {
+                return Err(Error::outcome_unknown(&error));
+            }
+        }
+    }
+
+    /// The client handle's sequences; opens the handle if need be.
+    async fn sequences(&self, progress: &mut Progress) -> Result<Arc<Sequences>, Error> {
+        if let Some(sequences) = self.sequences.lock().clone() {
+            return Ok(sequences);
+        }
+        let until = progress.until;
+        let Ok(_opening) = timeout_at(until, self.opening.lock()).await else { return Err(progress.expired()) };
+        if let Some(sequences) = self.sequences.lock().clone() {
+            return Ok(sequences);
+        }
+        let mut opening = Progress { until, backoff: Backoff::new(), maybe_applied: false, last: None };
+        let operation = Operation::OpenClient(v1::OpenClientRequest {});
+        // A handle whose answer was lost is never used, and forgotten by the server.
+        match self.run(&operation, None, &mut opening, false).await? {
+            Answer::OpenClient(opened) => {
+                let sequences = Sequences::new(opened.client);
+                *self.sequences.lock() = Some(Arc::clone(&sequences));
+                Ok(sequences)
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn forget(&self, sequences: &Arc<Sequences>) {
+        let mut current = self.sequences.lock();
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, sequences)) {
+            *current = None;
+        }
+    }
+
+    async fn run(
+        &self,
+        operation: &Operation,
+        node: Option<&str>,
+        progress: &mut Progress,
+        mutation: bool,
+    ) -> Result<Answer, Error> {
+        loop {
+            let address = node.map_or_else(|| self.router.pick(), str::to_owned);
+            match self.attempt(operation, &address, node.is_some(), progress, mutation).await? {
+                Tried::Answered(answer) => return Ok(answer),
+                Tried::Refused(error) => return Err(error),
+                Tried::Again { error, at_once: true } => {
+                    progress.last = Some(error);
+                    if Instant::now() >= progress.until {
+                        return Err(progress.expired());
+                    }
+                }
+                Tried::Again { error, at_once: false } => progress.pause(error).await?,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        operation: &Operation,
+        address: &str,
+        pinned: bool,
+        progress: &mut Progress,
+        mutation: bool,
+    ) -> Result<Tried, Error> {
+        let connection = self.router.connection(address)?;
+        let now = Instant::now();
+        let until = progress.until.min(now + TRY_TIMEOUT);
+        let remaining_ms = progress.until.saturating_duration_since(now).as_millis();
+        let timeout_ms = u32::try_from(remaining_ms).unwrap_or(u32::MAX).max(1);
+        let wire = v1::Operation { tag: 0, timeout_ms, operation: Some(operation.clone()) };
+        let again = |message: String| Tried::Again {
+            error: Error::local(ErrorKind::Unavailable, message),
+            at_once: false,
+        };
+        match timeout_at(until, connection.call(wire)).await {
+            Ok(Ok(v1::Answer { answer: Some(Answer::Error(error)), .. })) => {
+                Ok(self.judge(Error::from_wire(error), address, pinned, progress, mutation))
+            }
+            Ok(Ok(v1::Answer { answer: Some(answer), .. })) => Ok(Tried::Answered(answer)),
+            Ok(Ok(v1::Answer { answer: None, .. })) => Err(unexpected()),
+            Ok(Err(Broken::NotSent(reason))) => {
+                self.router.abandon(address);
+                Ok(again(format!("{address}: {reason}")))
+            }
+            Ok(Err(Broken::Lost(reason))) => {
+                progress.maybe_applied |= mutation;
+                self.router.abandon(address);
+                Ok(again(format!("{address}: {reason}")))
+            }
+            Err(_) => {
+                progress.maybe_applied |= mutation;
+                self.router.redirect(address, None);
+                if Instant::now() >= progress.until {
+                    return Err(progress.expired());
+                }
+                Ok(again(format!("{address} did not answer within {TRY_TIMEOUT:?}")))
+            }
+        }
+    }
+
+    /// What an error answer means for this call.
+    fn judge(
+        &self,
+        error: Error,
+        address: &str,
+        pinned: bool,
+        progress: &mut Progress,
+        mutation: bool,
+    ) -> Tried {
+        if error.reason() == Some("NOT_LEADER") {
+            if pinned {
+                return Tried::Refused(error);
+            }
+            let leader = error.metadata().get("leader").filter(|leader| leader.as_str() != address).cloned();
+            self.router.redirect(address, leader.as_deref());
+            // At once only the first time: two nodes may name each other until an election is through.
+            let at_once = leader.is_some() && progress.last.is_none();
+            return Tried::Again { error, at_once };
+        }
+        let transient = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Deadline)
+            || (error.kind() == ErrorKind::ResourceExhausted && error.is_retryable());
+        if !transient || is_forgotten(&error) {
+            return Tried::Refused(error);
+        }
+        progress.maybe_applied |= mutation && error.may_have_taken_effect();
+        if error.kind() == ErrorKind::Unavailable && !pinned {
+            self.router.redirect(address, None);
+        }
+        Tried::Again { error, at_once: false }
+    }
+}
+
+/// The server no longer knows the request's client handle or its outcome.
+fn is_forgotten(error: &Error) -> bool {
+    matches!(error.reason(), Some("UNKNOWN_CLIENT" | "STALE_REQUEST"))
+}
+
+/// A node answered with something else than was asked for.
+pub(crate) fn unexpected() -> Error {
+    Error::local(ErrorKind::Other, "the node sent an answer of another kind than was asked for")
+}

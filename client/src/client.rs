@@ -1,0 +1,262 @@
+//! The operations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::SessionStore;
+use quorate_proto::v1;
+use quorate_proto::v1::answer::Answer;
+use quorate_proto::v1::operation::Operation;
+
+use crate::builder::Builder;
+use crate::call::{Caller, unexpected};
+use crate::change::{NewSession, Patch, Write};
+use crate::error::Error;
+use crate::id::SessionId;
+use crate::position::Position;
+use crate::session::{AttributeSelection, Created, GetOptions, Session, Touched, Written};
+use crate::status::{self, NodeStatus};
+
+/// A client of one cluster and one namespace. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) namespace: Arc<str>,
+}
+
+fn position(position: Option<v1::Position>) -> Position {
+    position.map(Position::from).unwrap_or_default()
+}
+
+/// Takes the answer of the kind that was asked for.
+macro_rules! expect {
+    ($answer:expr, $kind:ident) => {
+        match $answer {
+            Answer::$kind(answer) => Ok(answer),
+            _ => Err(unexpected()),
+        }
+    };
+}
+
+impl Client {
+    /// How a client is made.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same cluster, another namespace.
+    #[must_use]
+    pub fn with_namespace(&self, namespace: impl Into<String>) -> Client {
+        Client { caller: Arc::clone(&self.caller), namespace: namespace.into().into() }
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Creates a session. Its id is made before the first try, so a retry cannot make two.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, limits, or trouble on the way; see [`Error`].
+    pub async fn create(&self, new: NewSession) -> Result<Created, Error> {
+        let id = new.id.unwrap_or_else(SessionId::random);
+        let request = v1::CreateRequest {
+            namespace: self.namespace.to_string(),
+            id: id.reveal().to_owned(),
+            request_id: None,
+            attributes: new.attributes,
+            principal: new.principal,
+            timeouts: Some(new.timeouts),
+        };
+        let created = SessionStore::create(self, request).await?;
+        let position = position(created.position);
+        Ok(Created { id, handle: created.handle, version: created.version, position })
+    }
+
+    /// Reads a session and renews its idle deadline. Linearizable.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such session, `Unavailable` when that cannot be known now.
+    pub async fn get(&self, id: &SessionId) -> Result<Session, Error> {
+        self.get_with(id, GetOptions::default()).await
+    }
+
+    /// Reads a session as `options` say.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_with(&self, id: &SessionId, options: GetOptions) -> Result<Session, Error> {
+        let attributes = match options.attributes {
+            AttributeSelection::All => None,
+            AttributeSelection::None => Some(v1::AttributeNames::default()),
+            AttributeSelection::Named(names) => Some(v1::AttributeNames { names }),
+        };
+        let request = v1::GetRequest {
+            namespace: self.namespace.to_string(),
+            id: id.reveal().to_owned(),
+            touch: Some(options.touch && options.at_least.is_none()),
+            attributes,
+            at_least: options.at_least.map(v1::Position::from),
+        };
+        let answer = self.caller.read(Operation::Get(request), options.node.as_deref()).await?;
+        Session::from_wire(expect!(answer, Get)?).ok_or_else(unexpected)
+    }
+
+    /// Changes a session.
+    ///
+    /// # Errors
+    /// `NotFound`, `VersionConflict`, limits, or trouble on the way.
+    pub async fn write(&self, id: &SessionId, write: Write) -> Result<Written, Error> {
+        let request = v1::WriteRequest {
+            namespace: self.namespace.to_string(),
+            id: id.reveal().to_owned(),
+            request_id: None,
+            if_version: write.if_version,
+            principal: write.principal,
+            timeouts: write.timeouts,
+            change: write.change,
+        };
+        let written = SessionStore::write(self, request).await?;
+        Ok(Written { version: written.version, position: position(written.position) })
+    }
+
+    /// Replaces all attributes.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn replace<N: Into<String>, V: Into<bytes::Bytes>>(
+        &self,
+        id: &SessionId,
+        attributes: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Written, Error> {
+        self.write(id, Write::replace(attributes)).await
+    }
+
+    /// Sets some attributes and removes others.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn patch(&self, id: &SessionId, patch: Patch) -> Result<Written, Error> {
+        self.write(id, Write::patch(patch)).await
+    }
+
+    /// Renews the idle deadline.
+    ///
+    /// # Errors
+    /// `NotFound`, or trouble on the way.
+    pub async fn touch(&self, id: &SessionId) -> Result<Touched, Error> {
+        let request = v1::TouchRequest {
+            namespace: self.namespace.to_string(),
+            id: id.reveal().to_owned(),
+            request_id: None,
+        };
+        let touched = SessionStore::touch(self, request).await?;
+        let remaining = touched.remaining_ms.map(Duration::from_millis);
+        Ok(Touched { remaining, position: position(touched.position) })
+    }
+
+    /// Ends a session. Nothing revives it.
+    ///
+    /// # Errors
+    /// `NotFound`, or trouble on the way.
+    pub async fn delete(&self, id: &SessionId) -> Result<Position, Error> {
+        let request = v1::DeleteRequest {
+            namespace: self.namespace.to_string(),
+            id: id.reveal().to_owned(),
+            request_id: None,
+        };
+        Ok(position(SessionStore::delete(self, request).await?.position))
+    }
+
+    /// Gives a session a new random id; the old one is dead at once. Do this when a user signs in.
+    ///
+    /// # Errors
+    /// `NotFound`, or trouble on the way.
+    pub async fn regenerate(&self, id: &SessionId) -> Result<Created, Error> {
+        let new_id = SessionId::random();
+        let request = v1::RegenerateRequest {
+            namespace: self.namespace.to_string(),
+            id: id.reveal().to_owned(),
+            request_id: None,
+            new_id: new_id.reveal().to_owned(),
+        };
+        let renewed = SessionStore::regenerate(self, request).await?;
+        let position = position(renewed.position);
+        Ok(Created { id: new_id, handle: renewed.handle, version: renewed.version, position })
+    }
+
+    /// Asks every known node for its view.
+    pub async fn status(&self) -> Vec<(String, Result<NodeStatus, Error>)> {
+        let mut all = Vec::new();
+        for address in self.caller.router().endpoints() {
+            let status = self.status_of(&address, false, 0).await;
+            all.push((address, status));
+        }
+        all
+    }
+
+    /// Asks one node, `host:port`, for its view; with the digest of its state, once it has applied `at_least_index`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status_of(&self, address: &str, digest: bool, at_least_index: u64) -> Result<NodeStatus, Error> {
+        let request = v1::StatusRequest { digest, at_least_index };
+        status::ask(address, request, self.caller.deadline()).await
+    }
+
+    /// First contact: waits until a leader answers, learns the members.
+    pub(crate) async fn greet(&self) -> Result<(), Error> {
+        // A read of a session that cannot exist goes all the way to the leader and changes nothing.
+        let options = GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
+        match self.with_namespace("default").get_with(&SessionId::random(), options).await {
+            Err(error) if error.kind() != crate::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.caller.router().refresh().await;
+        Ok(())
+    }
+}
+
+/// The wire's own requests, through the same tries. The `request_id` is set here; one that is given is replaced.
+impl SessionStore for Client {
+    type Error = Error;
+
+    async fn create(&self, request: v1::CreateRequest) -> Result<v1::CreateResponse, Error> {
+        let mut request = request;
+        if request.id.is_empty() {
+            request.id = SessionId::random().reveal().to_owned();
+        }
+        let build = |id| Operation::Create(v1::CreateRequest { request_id: Some(id), ..request.clone() });
+        expect!(self.caller.mutate(build).await?, Create)
+    }
+
+    async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Error> {
+        expect!(self.caller.read(Operation::Get(request), None).await?, Get)
+    }
+
+    async fn write(&self, request: v1::WriteRequest) -> Result<v1::WriteResponse, Error> {
+        let build = |id| Operation::Write(v1::WriteRequest { request_id: Some(id), ..request.clone() });
+        expect!(self.caller.mutate(build).await?, Write)
+    }
+
+    async fn touch(&self, request: v1::TouchRequest) -> Result<v1::TouchResponse, Error> {
+        let build = |id| Operation::Touch(v1::TouchRequest { request_id: Some(id), ..request.clone() });
+        expect!(self.caller.mutate(build).await?, Touch)
+    }
+
+    async fn delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Error> {
+        let build = |id| Operation::Delete(v1::DeleteRequest { request_id: Some(id), ..request.clone() });
+        expect!(self.caller.mutate(build).await?, Delete)
+    }
+
+    async fn regenerate(&self, request: v1::RegenerateRequest) -> Result<v1::RegenerateResponse, Error> {
+        let mut request = request;
+        if request.new_id.is_empty() {
+            request.new_id = SessionId::random().reveal().to_owned();
+        }
+        let build = |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
+        expect!(self.caller.mutate(build).await?, Regenerate)
+    }
+}

@@ -1,0 +1,191 @@
+//! One pipeline to one node: whatever callers have queued goes out as one message, answers find their callers by tag.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prost::Message as _;
+use quorate_proto::v1;
+use quorate_proto::v1::sessions_client::SessionsClient;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Endpoint;
+
+use crate::error::{Error, ErrorKind};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+/// A node that answers no ping within this is given up.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// Operations in one message.
+const BATCH_MAX: usize = 512;
+/// Operations queued on one connection; more callers wait.
+const QUEUE_MAX: usize = 4_096;
+/// A message is closed once it has this many bytes; servers take 4 MiB.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Why an operation on a connection has no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Broken {
+    /// It never left this process.
+    NotSent(String),
+    /// It was sent; the node may have taken it.
+    Lost(String),
+}
+
+struct Queued {
+    operation: v1::Operation,
+    answer: oneshot::Sender<Result<v1::Answer, Broken>>,
+}
+
+/// A connection; clones share it. It dials at once and never again: a broken one is replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    queue: mpsc::Sender<Queued>,
+}
+
+/// Where and how to dial `address`, `host:port` or `http://host:port`.
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let endpoint = Endpoint::from_shared(uri)
+        .map_err(|_| Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: use host:port")))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(8 << 20))
+}
+
+impl Connection {
+    /// Starts dialling `endpoint` in the background.
+    pub(crate) fn open(endpoint: Endpoint) -> Self {
+        let (queue, queued) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(run(endpoint, queued));
+        Connection { queue }
+    }
+
+    /// Whether it has broken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Sends an operation and waits for its answer. The tag is set here.
+    pub(crate) async fn call(&self, operation: v1::Operation) -> Result<v1::Answer, Broken> {
+        let (answer, answered) = oneshot::channel();
+        let queued = Queued { operation, answer };
+        self.queue.send(queued).await.map_err(|_| Broken::NotSent("the connection is closed".into()))?;
+        // The task answers everything it took; if it was dropped, what it took may have been sent.
+        answered.await.unwrap_or_else(|_| Err(Broken::Lost("the connection is gone".into())))
+    }
+}
+
+async fn run(endpoint: Endpoint, mut queued: mpsc::Receiver<Queued>) {
+    let reason = match dial(endpoint).await {
+        Ok((outbound, inbound)) => pump(outbound, inbound, &mut queued).await,
+        Err(reason) => reason,
+    };
+    tracing::debug!(reason, "a connection ended");
+    queued.close();
+    while let Some(Queued { answer, .. }) = queued.recv().await {
+        // A caller who has gone needs no answer.
+        let _ = answer.send(Err(Broken::NotSent(reason.clone())));
+    }
+}
+
+type Inbound = tonic::Streaming<v1::PipelineResponse>;
+
+async fn dial(endpoint: Endpoint) -> Result<(mpsc::Sender<v1::PipelineRequest>, Inbound), String> {
+    let channel = endpoint.connect().await.map_err(|error| explain(&error))?;
+    let (outbound, requests) = mpsc::channel(16);
+    let mut request = Request::new(ReceiverStream::new(requests));
+    request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
+    let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
+    let response = tokio::time::timeout(PING_INTERVAL + PING_TIMEOUT, client.pipeline(request)).await;
+    let response = response.map_err(|_| "the node did not open a pipeline in time".to_owned())?;
+    Ok((outbound, response.map_err(|status| status.message().to_owned())?.into_inner()))
+}
+
+/// The innermost cause says most: "connection refused" instead of "transport error".
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// What was sent and is not answered yet, by tag.
+type Unanswered = Mutex<HashMap<u64, oneshot::Sender<Result<v1::Answer, Broken>>>>;
+
+/// Runs until the stream breaks or no client is left; says why. What is unanswered then is lost.
+async fn pump(
+    outbound: mpsc::Sender<v1::PipelineRequest>,
+    inbound: Inbound,
+    queued: &mut mpsc::Receiver<Queued>,
+) -> String {
+    let unanswered = Unanswered::default();
+    let reason = tokio::select! {
+        reason = send(&outbound, queued, &unanswered) => reason,
+        reason = receive(inbound, &unanswered) => reason,
+    };
+    for (_, answer) in unanswered.into_inner() {
+        let _ = answer.send(Err(Broken::Lost(reason.clone())));
+    }
+    reason
+}
+
+async fn send(
+    outbound: &mpsc::Sender<v1::PipelineRequest>,
+    queued: &mut mpsc::Receiver<Queued>,
+    unanswered: &Unanswered,
+) -> String {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut next_tag = 0;
+    loop {
+        if queued.recv_many(&mut batch, BATCH_MAX).await == 0 {
+            return "no client uses it any more".into();
+        }
+        let mut waiting = batch.drain(..).peekable();
+        while waiting.peek().is_some() {
+            let mut operations = Vec::new();
+            let mut bytes = 0;
+            while bytes < BATCH_BYTES_MAX
+                && let Some(Queued { mut operation, answer }) = waiting.next()
+            {
+                // A caller who gave up before it was sent is not sent.
+                if answer.is_closed() {
+                    continue;
+                }
+                next_tag += 1;
+                operation.tag = next_tag;
+                bytes += operation.encoded_len();
+                unanswered.lock().insert(next_tag, answer);
+                operations.push(operation);
+            }
+            if !operations.is_empty() && outbound.send(v1::PipelineRequest { operations }).await.is_err() {
+                return "the pipeline is closed".into();
+            }
+        }
+    }
+}
+
+async fn receive(mut inbound: Inbound, unanswered: &Unanswered) -> String {
+    loop {
+        match inbound.message().await {
+            Ok(Some(response)) => {
+                let mut unanswered = unanswered.lock();
+                for answer in response.answers {
+                    if let Some(waiting) = unanswered.remove(&answer.tag) {
+                        let _ = waiting.send(Ok(answer));
+                    }
+                }
+            }
+            Ok(None) => return "the node ended the pipeline".into(),
+            Err(status) => return status.message().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a failed call means for its caller.
+
+use std::collections::HashMap;
+
+use quorate_proto::v1;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+/// A call that did not succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    reason: Option<String>,
+    metadata: HashMap<String, String>,
+    retryable: bool,
+    maybe_applied: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No such session: never created, expired, deleted, or renamed (see [`Error::reason`]).
+    NotFound,
+    /// The id is in use, or was until a moment ago.
+    AlreadyExists,
+    /// The session has another version than the one required.
+    VersionConflict {
+        /// Its version now.
+        current: u64,
+    },
+    /// The request breaks a rule; the message says which.
+    InvalidArgument,
+    /// No node could take the call: nothing happened. Not a sign that the session is gone.
+    Unavailable,
+    /// The time was up; see [`Error::may_have_taken_effect`].
+    Deadline,
+    /// The call was sent, but its outcome was forgotten before it could be asked for again.
+    OutcomeUnknown,
+    /// A limit was exceeded.
+    ResourceExhausted,
+    /// The state of things does not allow it; see [`Error::reason`].
+    FailedPrecondition,
+    /// Anything else; the message says what.
+    Other,
+}
+
+impl Error {
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The server's machine-readable reason, such as `RENAMED`.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The facts that came with it, such as `current_version`.
+    #[must_use]
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+
+    /// Whether the call could have taken effect.
+    #[must_use]
+    pub fn may_have_taken_effect(&self) -> bool {
+        self.maybe_applied
+    }
+
+    pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error {
+            kind,
+            message: message.into(),
+            reason: None,
+            metadata: HashMap::new(),
+            retryable: kind == ErrorKind::Unavailable,
+            maybe_applied: false,
+        }
+    }
+
+    /// The call's time is up. `last` is what the last try met; `maybe_applied`, whether any try was sent.
+    pub(crate) fn deadline(last: Option<Error>, maybe_applied: bool) -> Self {
+        let cause = last.as_ref().map_or_else(String::new, |last| format!("; the last try met: {last}"));
+        let (kind, what) = if maybe_applied {
+            (ErrorKind::Deadline, "no answer came before the deadline; it may have taken effect")
+        } else if last.is_some() {
+            (ErrorKind::Unavailable, "no node took the call before the deadline")
+        } else {
+            (ErrorKind::Deadline, "no answer came before the deadline")
+        };
+        let (reason, metadata) = last.map_or_else(Default::default, |last| (last.reason, last.metadata));
+        Error { kind, message: format!("{what}{cause}"), reason, metadata, retryable: !maybe_applied, maybe_applied }
+    }
+
+    /// A mutation was sent, and its outcome can be asked for no longer.
+    pub(crate) fn outcome_unknown(cause: &Error) -> Self {
+        Error {
+            kind: ErrorKind::OutcomeUnknown,
+            message: format!("the outcome is unknown: {cause}"),
+            retryable: false,
+            maybe_applied: true,
+            ..cause.clone()
+        }
+    }
+
+    pub(crate) fn from_wire(error: v1::Error) -> Self {
+        let status = tonic::Status::with_details(Code::from_i32(error.code), error.message, error.details);
+        Self::from_status(&status)
+    }
+
+    pub(crate) fn from_status(status: &tonic::Status) -> Self {
+        let (reason, metadata) = match status.get_details_error_info() {
+            Some(info) => (Some(info.reason), info.metadata),
+            None => (None, HashMap::new()),
+        };
+        let flag = |key: &str| metadata.get(key).map(|value| value == "true");
+        let kind = kind_of(status.code(), &metadata);
+        Error {
+            retryable: flag("retryable").unwrap_or(kind == ErrorKind::Unavailable),
+            maybe_applied: flag("maybe_applied").unwrap_or(kind == ErrorKind::Deadline),
+            message: status.message().to_owned(),
+            kind,
+            reason,
+            metadata,
+        }
+    }
+}
+
+fn kind_of(code: Code, metadata: &HashMap<String, String>) -> ErrorKind {
+    match code {
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::AlreadyExists,
+        Code::Aborted => match metadata.get("current_version").and_then(|version| version.parse().ok()) {
+            Some(current) => ErrorKind::VersionConflict { current },
+            None => ErrorKind::Other,
+        },
+        Code::InvalidArgument => ErrorKind::InvalidArgument,
+        Code::Unavailable => ErrorKind::Unavailable,
+        Code::DeadlineExceeded => ErrorKind::Deadline,
+        Code::ResourceExhausted => ErrorKind::ResourceExhausted,
+        Code::FailedPrecondition => ErrorKind::FailedPrecondition,
+        _ => ErrorKind::Other,
+    }
+}

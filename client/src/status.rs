@@ -1,0 +1,28 @@
+//! What nodes tell of themselves.
+
+use std::time::Duration;
+
+use quorate_proto::v1::StatusRequest;
+use quorate_proto::v1::cluster_client::ClusterClient;
+
+use crate::connection::endpoint;
+use crate::error::{Error, ErrorKind};
+
+/// One node's view of itself and the cluster: `quorate.v1.StatusResponse`.
+pub type NodeStatus = quorate_proto::v1::StatusResponse;
+
+/// Asks one node.
+pub(crate) async fn ask(address: &str, request: StatusRequest, deadline: Duration) -> Result<NodeStatus, Error> {
+    let asked = async {
+        let channel = endpoint(address)?
+            .connect()
+            .await
+            .map_err(|error| Error::local(ErrorKind::Unavailable, format!("cannot reach {address}: {error}")))?;
+        let response = ClusterClient::new(channel).status(request).await;
+        response.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+    };
+    match tokio::time::timeout(deadline, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::local(ErrorKind::Unavailable, format!("{address} did not answer within {deadline:?}"))),
+    }
+}

@@ -1,0 +1,7 @@
+//! `quorated`, built with the tests.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate_node::cli::main()
+}
