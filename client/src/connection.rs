@@ -110,7 +110,7 @@ async fn dial(endpoint: Endpoint) -> Result<(mpsc::Sender<v1::PipelineRequest>, 
 }
 
 /// The innermost cause says most: "connection refused" instead of "transport error".
-fn explain(error: &dyn std::error::Error) -> String {
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

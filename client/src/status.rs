@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_proto::v1::StatusRequest;
 use quorate_proto::v1::cluster_client::ClusterClient;
 
-use crate::connection::endpoint;
+use crate::connection::{endpoint, explain};
 use crate::error::{Error, ErrorKind};
 
 /// One node's view of itself and the cluster: `quorate.v1.StatusResponse`.
@@ -17,7 +17,7 @@ pub(crate) async fn ask(address: &str, request: StatusRequest, deadline: Duratio
         let channel = endpoint(address)?
             .connect()
             .await
-            .map_err(|error| Error::local(ErrorKind::Unavailable, format!("cannot reach {address}: {error}")))?;
+            .map_err(|error| Error::local(ErrorKind::Unavailable, format!("cannot reach {address}: {}", explain(&error))))?;
         let response = ClusterClient::new(channel).status(request).await;
         response.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
     };

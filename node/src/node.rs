@@ -14,6 +14,7 @@ use crate::services::{ClientListener, Services};
 /// A running node. Dropping it without [`Node::shutdown`] is like a crash: nothing acknowledged is lost.
 pub struct Node {
     running: Running,
+    services: Services,
     clients: ClientListener,
     admin: admin::Listener,
     addresses: Addresses,
@@ -55,16 +56,18 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let mut services = None;
-        let running = Running::start(settings, peer_listener, member, |consensus| {
+        // Boxed: the futures within are too deep for the compiler to lay out in a caller's own.
+        let running = Box::pin(Running::start(settings, peer_listener, member, |consensus| {
             let made = Services::new(consensus, settings.in_flight_bytes);
             services = Some(made.clone());
             Arc::new(made) as Arc<dyn ForwardHandler>
-        })
+        }))
         .await?;
         let consensus = running.consensus.clone();
         let services = services.unwrap_or_else(|| Services::new(consensus.clone(), settings.in_flight_bytes));
         Ok(Node {
-            clients: services.serve(client_listener),
+            clients: services.clone().serve(client_listener),
+            services,
             admin: admin::serve(admin_listener, consensus),
             running,
             addresses: Addresses { client, peer, admin },
@@ -75,6 +78,12 @@ impl Node {
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// The session operations, without a connection: see [`quorate_proto::SessionStore`].
+    #[must_use]
+    pub fn sessions(&self) -> &Services {
+        &self.services
     }
 
     /// The handle of its consensus.
@@ -91,7 +100,7 @@ impl Node {
     /// Stops in order: no new calls, those in flight drained, the sessions persisted, the storage closed.
     pub async fn shutdown(self) {
         self.clients.stop().await;
-        self.running.stop().await;
+        Box::pin(self.running.stop()).await;
         self.admin.stop().await;
     }
 }

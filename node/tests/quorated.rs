@@ -8,15 +8,15 @@ fn quorated(args: &[&str], environment: &[(&str, &str)]) -> Output {
     for name in inherited {
         command.env_remove(name);
     }
-    command.args(args).envs(environment.iter().copied()).output().unwrap()
+    command.args(args).envs(environment.iter().copied()).output().expect("the binary runs")
 }
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
 fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
 #[test]

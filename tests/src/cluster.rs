@@ -30,7 +30,11 @@ const CLIENT_DEADLINE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// [`HarnessError::Deadline`] with what was missing last.
-pub async fn until<T, F>(what: &str, within: Duration, mut probe: impl FnMut() -> F) -> Result<T, HarnessError>
+pub async fn until<T, F>(
+    what: &str,
+    within: Duration,
+    mut probe: impl FnMut() -> F,
+) -> Result<T, HarnessError>
 where
     F: Future<Output = Result<T, String>>,
 {
@@ -86,7 +90,10 @@ fn own_loopback_address() -> Ipv4Addr {
             random.random_range(1..255),
         );
         let ports = Ports::of(host, 1);
-        if [ports.client, ports.peer, ports.admin].iter().all(|address| std::net::TcpListener::bind(address).is_ok()) {
+        if [ports.client, ports.peer, ports.admin]
+            .iter()
+            .all(|address| std::net::TcpListener::bind(address).is_ok())
+        {
             return host;
         }
     }
@@ -241,11 +248,19 @@ impl ProcessCluster {
         while !is_ready(admin).await {
             let node = self.node_mut(id)?;
             if let Some(status) = node.try_wait()? {
-                return Err(HarnessError::Ended { node: id, status: status.to_string(), log: node.log_tail(20) });
+                return Err(HarnessError::Ended {
+                    node: id,
+                    status: status.to_string(),
+                    log: node.log_tail(20),
+                });
             }
             if Instant::now() >= deadline {
                 let seen = format!("the end of its log:\n{}", node.log_tail(20));
-                return Err(HarnessError::Deadline { what: format!("node {id} is ready"), within: PATIENCE, seen });
+                return Err(HarnessError::Deadline {
+                    what: format!("node {id} is ready"),
+                    within: PATIENCE,
+                    seen,
+                });
             }
             sleep(POLL_INTERVAL).await;
         }

@@ -52,7 +52,10 @@ pub enum HarnessError {
 
 impl HarnessError {
     /// For `map_err`: an [`HarnessError::Io`] on `path`.
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> HarnessError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> HarnessError {
         let path = path.into();
         move |source| HarnessError::Io { action, path, source }
     }

@@ -11,8 +11,6 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use quorate_client::{AttributeSelection, Client, Error, ErrorKind, GetOptions, Position, SessionId};
-use rand::Rng as _;
-use rand::distr::Alphanumeric;
 
 use crate::error::HarnessError;
 
@@ -132,9 +130,7 @@ impl fmt::Display for Verdict {
 /// A new random session id.
 #[must_use]
 pub fn new_id() -> SessionId {
-    let text: String = rand::rng().sample_iter(Alphanumeric).take(43).map(char::from).collect();
-    #[expect(clippy::expect_used, reason = "43 letters and digits are a session id")]
-    text.parse().expect("a valid session id")
+    SessionId::random()
 }
 
 impl Ledger {
@@ -193,11 +189,15 @@ impl Ledger {
     pub async fn check(&self, client: &Client, source: &Source) -> Result<Verdict, HarnessError> {
         let (sessions, position) = {
             let book = self.book.lock();
-            let sessions: Vec<_> =
-                book.entries.values().map(|entry| (entry.id.clone(), entry.name.clone(), entry.possible.clone())).collect();
+            let sessions: Vec<_> = book
+                .entries
+                .values()
+                .map(|entry| (entry.id.clone(), entry.name.clone(), entry.possible.clone()))
+                .collect();
             (sessions, book.position)
         };
-        let position = position.ok_or_else(|| HarnessError::Unreadable("nothing was acknowledged".to_owned()))?;
+        let position =
+            position.ok_or_else(|| HarnessError::Unreadable("nothing was acknowledged".to_owned()))?;
         let options = match source {
             Source::Leader => {
                 GetOptions { touch: false, attributes: AttributeSelection::All, at_least: None, node: None }
@@ -230,7 +230,14 @@ impl Ledger {
         Ok(verdict)
     }
 
-    fn judge(&self, verdict: &mut Verdict, id: &SessionId, name: &str, possible: &[Fate], seen: Result<Fate, Error>) {
+    fn judge(
+        &self,
+        verdict: &mut Verdict,
+        id: &SessionId,
+        name: &str,
+        possible: &[Fate],
+        seen: Result<Fate, Error>,
+    ) {
         verdict.checked += 1;
         let fault = match seen {
             Ok(seen) if possible.contains(&seen) => {

@@ -143,7 +143,8 @@ impl NodeProcess {
     /// The operating system refused.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, HarnessError> {
         if let Some(child) = &mut self.child
-            && let Some(status) = child.try_wait().map_err(HarnessError::io("wait for", &self.spec.data_dir))?
+            && let Some(status) =
+                child.try_wait().map_err(HarnessError::io("wait for", &self.spec.data_dir))?
         {
             self.child = None;
             self.ended = Some(status);

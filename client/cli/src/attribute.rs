@@ -8,7 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, escaped};
 use crate::input::{Input, read_file};
 
 /// How attribute arguments are written, for the help of each command that takes them.
@@ -107,12 +107,12 @@ impl Shown {
         }
     }
 
-    /// The value in a table cell: one line, cut when long. `hex:` marks a value that is not text, or is text that
-    /// a table cannot show as it is (line breaks, or a text that itself starts with `hex:`).
+    /// The value in a table cell: one line, cut when long. `hex:` marks a value that is not text, or that itself
+    /// starts with `hex:`; line ends and tabs are written `\n`, `\r` and `\t`.
     pub(crate) fn cell(value: &[u8]) -> String {
         const WIDTH: usize = 72;
         let whole = match Shown::of(value) {
-            Shown::Text(text) if !text.starts_with("hex:") && !text.chars().any(char::is_control) => text,
+            Shown::Text(text) if !text.starts_with("hex:") => escaped(&text),
             _ => format!("hex:{}", hex::encode(value)),
         };
         match whole.char_indices().nth(WIDTH) {
@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn a_cell_is_one_short_line() {
         assert_eq!(Shown::cell("grün".as_bytes()), "grün");
-        assert_eq!(Shown::cell(b"a\nb"), "hex:610a62");
+        assert_eq!(Shown::cell(b"{\"a\":\t1}\n"), "{\"a\":\\t1}\\n");
+        assert_eq!(Shown::cell(b"\0"), "hex:00");
         assert_eq!(Shown::cell(b"hex:00"), "hex:6865783a3030", "a marker is never ambiguous");
         assert_eq!(Shown::cell("ü".repeat(100).as_bytes()), format!("{}...", "ü".repeat(72)));
     }

@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Other = 1,
     /// The command line, or a value in it, was refused.
     Usage = 2,
-    /// There is no such session, or no such attribute in it.
+    /// There is no such session, namespace, or attribute in the session.
     NotFound = 3,
     /// The session exists already, or has another version than the one demanded.
     Conflict = 4,
@@ -29,7 +29,7 @@ Exit codes:
   0  done
   1  any other error; also: digests differ, a bench run had errors
   2  the command line, or a value in it, was refused
-  3  not found: no such session, or no such attribute in it
+  3  not found: no such session, namespace, or attribute in the session
   4  conflict: the session exists already, or its version is not the one demanded
   5  unavailable or past the deadline: nothing happened, run it again
   6  outcome unknown: the change may have taken effect or not; read before trying again";
@@ -80,10 +80,14 @@ impl Verdict {
         }
     }
 
-    /// What to do about it: the second half of the error line.
-    pub(crate) fn advice(self) -> &'static str {
+    /// What to do about it, given the server's `reason`: the second half of the error line.
+    pub(crate) fn advice(self, reason: Option<&str>) -> &'static str {
         match self.exit() {
-            Exit::NotFound => "it never existed, has expired or was deleted; create a new session",
+            Exit::NotFound => match reason {
+                Some("RENAMED") => "use the new id",
+                Some("UNKNOWN_NAMESPACE") => "check --namespace",
+                _ => "create a new session, or check the id and --namespace",
+            },
             Exit::Conflict => match self.kind {
                 ErrorKind::AlreadyExists => "choose another id, or leave --id out to have one made",
                 _ => "read the session again and repeat the change on what you find",
@@ -93,7 +97,9 @@ impl Verdict {
             Exit::OutcomeUnknown => "the change may have been made; read the session before trying again",
             Exit::Ok | Exit::Other => match self.kind {
                 ErrorKind::ResourceExhausted => "a limit was reached; make the session smaller",
-                ErrorKind::FailedPrecondition => "nothing was changed; check what the command line refers to",
+                ErrorKind::FailedPrecondition => {
+                    "nothing was changed; check what the command line refers to, and --endpoints"
+                }
                 _ => "see `quorate cluster status` and the nodes' logs",
             },
         }

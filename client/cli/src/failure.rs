@@ -28,7 +28,7 @@ pub(crate) enum Failure {
         source: io::Error,
     },
     /// The cluster, or the way to it, refused.
-    #[error("{error}; {}", verdict(error).advice())]
+    #[error("{error}; {}", verdict(error).advice(error.reason()))]
     Client {
         #[from]
         error: quorate_client::Error,
@@ -132,10 +132,15 @@ impl Failure {
     }
 }
 
-/// `text` without line breaks or other control characters.
+/// `text` as one line, without a line break at its end.
 pub(crate) fn one_line(text: &str) -> String {
+    escaped(text.trim_end())
+}
+
+/// `text` with control characters, line breaks among them, as escapes.
+pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
+    for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line

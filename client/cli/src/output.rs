@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::failure::{Failure, one_line};
+use crate::failure::{Failure, escaped};
 
 /// How results are written to standard output, and errors to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,7 +63,7 @@ pub(crate) fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) 
     let mut table = bare();
     table.set_header(header);
     for row in rows {
-        table.add_row(row.iter().map(|cell| one_line(cell)));
+        table.add_row(row.iter().map(|cell| escaped(cell)));
     }
     for index in right {
         if let Some(column) = table.column_mut(*index) {
@@ -77,7 +77,7 @@ pub(crate) fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) 
 pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
     let mut table = bare();
     for (name, value) in rows {
-        table.add_row([(*name).to_owned(), one_line(value)]);
+        table.add_row([(*name).to_owned(), escaped(value)]);
     }
     trimmed(&table)
 }
@@ -110,7 +110,11 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 pub(crate) fn duration(milliseconds: Option<u64>) -> String {
     match milliseconds {
         None => "none".to_owned(),
-        Some(milliseconds) => humantime::format_duration(Duration::from_millis(milliseconds)).to_string(),
+        Some(milliseconds) => {
+            // From a minute on, nobody reads milliseconds.
+            let shown = if milliseconds < 60_000 { milliseconds } else { milliseconds / 1000 * 1000 };
+            humantime::format_duration(Duration::from_millis(shown)).to_string()
+        }
     }
 }
 
@@ -146,6 +150,7 @@ mod tests {
         assert_eq!(time(1_795_489_323_120), "2026-11-24T03:02:03.120Z");
         assert_eq!(time(u64::MAX), format!("{} ms after 1970", u64::MAX));
         assert_eq!(duration(Some(1_200_000)), "20m");
+        assert_eq!(duration(Some(90_250)), "1m 30s");
         assert_eq!(duration(None), "none");
     }
 }

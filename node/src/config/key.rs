@@ -210,4 +210,13 @@ pub const KEYS: &[Key] = &[
         example: "-3600000",
         hidden: true,
     },
+    Key {
+        name: "log-entries-kept",
+        value_name: "N",
+        help: "Log entries kept behind the persisted position, so that a node that was away briefly needs no snapshot. For tests.",
+        default: "100000",
+        allowed: "a whole number is allowed",
+        example: "100",
+        hidden: true,
+    },
 ];

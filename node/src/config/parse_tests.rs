@@ -101,6 +101,7 @@ fn bad_values_are_refused_by_key_value_source_and_range() {
         ("in-flight-bytes", &["1", "many"]),
         ("session-cache-bytes", &["0", "99999999999999999999GiB"]),
         ("clock-offset-ms", &["soon"]),
+        ("log-entries-kept", &["-1"]),
     ];
     let covered: Vec<_> = table.iter().map(|(key, _)| *key).collect();
     assert_eq!(covered, KEYS.iter().map(|key| key.name).collect::<Vec<_>>(), "the table covers every key");
@@ -155,6 +156,7 @@ fn printed_settings_load_again() {
         ("insecure", "true"),
         ("log-level", "info,quorate_node=debug"),
         ("clock-offset-ms", "-5"),
+        ("log-entries-kept", "100"),
     ])
     .unwrap();
     let file = toml_file(&loaded.settings.to_toml());

@@ -50,6 +50,8 @@ pub struct Settings {
     pub session_cache_bytes: u64,
     /// Added to the wall clock as this node sees it, milliseconds. For tests.
     pub clock_offset_ms: i64,
+    /// Log entries kept behind the persisted position. For tests.
+    pub log_entries_kept: u64,
 }
 
 /// Heartbeat and election timers.
@@ -131,6 +133,7 @@ impl Default for Settings {
             in_flight_bytes: 64 << 20,
             session_cache_bytes: 64 << 20,
             clock_offset_ms: 0,
+            log_entries_kept: 100_000,
         }
     }
 }

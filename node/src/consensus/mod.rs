@@ -29,6 +29,8 @@ mod replica;
 mod snapshot_data;
 mod start;
 mod state_machine;
+#[cfg(test)]
+mod suite_tests;
 mod status;
 mod timers;
 mod types;

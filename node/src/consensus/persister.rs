@@ -19,6 +19,10 @@ const CUT_INTERVAL: Duration = Duration::from_secs(1);
 const CUT_BYTES: u64 = 64 << 20;
 /// How often the bytes are looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the log's syncs are looked at by a cut that waits for them.
+const SYNC_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// A stopping node gives its last cut this long.
+const LAST_CUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Back-pressure begins at this share of the log budget.
 const SLOW_NUMERATOR: u64 = 9;
 const SLOW_DENOMINATOR: u64 = 10;
@@ -34,6 +38,8 @@ pub(crate) struct Persister {
     budget_bytes: u64,
     /// [`Replica::bytes_applied`] at the last persisted cut.
     bytes_persisted: AtomicU64,
+    /// Held while a cut is on its way to the store.
+    persisting: tokio::sync::Mutex<()>,
 }
 
 fn position(meta: &SnapshotMeta) -> AppliedPosition {
@@ -58,6 +64,7 @@ impl Persister {
             over_budget,
             budget_bytes,
             bytes_persisted: AtomicU64::new(0),
+            persisting: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -80,14 +87,9 @@ impl Persister {
         }
     }
 
-    /// Cuts, waits until the log has synced what was cut, hands it to the session store, tells Raft. Runs until
+    /// Asks raft for a snapshot, which [`Self::persist`] makes, each [`CUT_INTERVAL`] or [`CUT_BYTES`]. Runs until
     /// `stop`; then a last cut is written, so that the next start has nothing to replay.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        replica: Arc<Replica>,
-        raft: Raft,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    pub(crate) async fn run(self: Arc<Self>, replica: Arc<Replica>, raft: Raft, mut stop: watch::Receiver<bool>) {
         let mut last = Instant::now();
         loop {
             let stopping = tokio::select! {
@@ -96,46 +98,46 @@ impl Persister {
             };
             let waiting_bytes = self.measure_budget(&replica);
             let behind = replica.applied_index() > replica.persisted_index();
-            let due = last.elapsed() >= CUT_INTERVAL || waiting_bytes >= CUT_BYTES;
-            if behind && (due || stopping) {
-                last = Instant::now();
-                self.persist(&replica, &raft, stopping).await;
-            }
             if stopping {
+                if behind && tokio::time::timeout(LAST_CUT_TIMEOUT, self.persist(&replica)).await.is_err() {
+                    tracing::info!("the last cut was not written in time: the log replays it");
+                }
                 return;
+            }
+            let due = last.elapsed() >= CUT_INTERVAL || waiting_bytes >= CUT_BYTES;
+            if behind && due && self.persisting.try_lock().is_ok() {
+                last = Instant::now();
+                if let Err(error) = raft.trigger().snapshot().await {
+                    tracing::debug!(%error, "raft has stopped");
+                }
             }
         }
     }
 
-    async fn persist(&self, replica: &Replica, raft: &Raft, stopping: bool) {
+    /// Cuts, waits until the log has synced what was cut, and until the session store has it on disk. Returns what
+    /// was cut: Raft's snapshot.
+    pub(crate) async fn persist(&self, replica: &Replica) -> (SnapshotMeta, Frozen) {
+        let _one_at_a_time = self.persisting.lock().await;
         let view = replica.cut();
         let index = view.meta.last_log_id.as_ref().map_or(0, |id| id.index);
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while self.log.synced().is_none_or(|synced| synced.index < index) {
-            // Applied may run ahead of the local log; a store beyond the log could not be opened again.
-            if stopping && Instant::now() >= deadline {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        // Applied may run ahead of the local log's syncs; a store beyond the log could not be opened again.
+        while self.log.last().is_some_and(|last| last.index >= index)
+            && self.log.synced().is_none_or(|synced| synced.index < index)
+        {
+            tokio::time::sleep(SYNC_POLL_INTERVAL).await;
         }
-        let written = self.persisted.notified();
         self.write_behind.submit(Cut {
             position: position(&view.meta),
-            frozen: view.frozen,
+            frozen: view.frozen.clone(),
             changes: view.changes,
         });
-        tokio::pin!(written);
         while self.write_behind.persisted() < index {
-            tokio::select! {
-                () = &mut written => written.set(self.persisted.notified()),
-                () = tokio::time::sleep(POLL_INTERVAL) => { self.measure_budget(replica); },
-            }
+            // The poll covers a bell rung between the look and the wait.
+            drop(tokio::time::timeout(POLL_INTERVAL, self.persisted.notified()).await);
         }
-        self.bytes_persisted.store(view.bytes_applied, Ordering::Relaxed);
-        replica.set_persisted(view.meta);
-        if !stopping && let Err(error) = raft.trigger().snapshot().await {
-            tracing::debug!(%error, "raft stopped before it was told of the persisted position");
-        }
+        self.bytes_persisted.fetch_max(view.bytes_applied, Ordering::Relaxed);
+        replica.raise_persisted(view.meta.clone());
+        (view.meta, view.frozen)
     }
 
     /// Opens or closes the gate; returns the bytes that wait.

@@ -105,8 +105,12 @@ impl Replica {
         self.persisted.lock().clone()
     }
 
-    pub(crate) fn set_persisted(&self, meta: SnapshotMeta) {
-        *self.persisted.lock() = meta;
+    /// The session store stands at `meta` now, unless it stands further already.
+    pub(crate) fn raise_persisted(&self, meta: SnapshotMeta) {
+        let mut persisted = self.persisted.lock();
+        if persisted.last_log_id < meta.last_log_id {
+            *persisted = meta;
+        }
     }
 
     pub(crate) fn persisted_index(&self) -> u64 {

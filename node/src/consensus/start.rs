@@ -37,8 +37,6 @@ use super::types::{PeerNode, Raft, StoredMembership};
 use crate::config::Settings;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
-/// Log entries kept behind the persisted position, so that a node that was away briefly needs no snapshot.
-const LOG_ENTRIES_KEPT: u64 = 100_000;
 
 /// Why a node did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +78,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     failed: watch::Receiver<Option<String>>,
+    /// Holds the data directory's lock as long as the node runs.
+    _dir: DataDir,
 }
 
 /// What the storage held.
@@ -87,7 +87,7 @@ struct Opened {
     log: RaftLog,
     replica: Arc<Replica>,
     persister: Arc<Persister>,
-    incarnation: u64,
+    dir: DataDir,
 }
 
 /// The cluster's id: the same on every node that was given the same name and members, and on no other.
@@ -130,12 +130,11 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
             purged.index
         )));
     }
-    let incarnation = dir.incarnation();
     tracing::info!(
         sessions = applied.state.live_sessions(),
         applied_index = applied.index(),
         last_log_index = log.last().map_or(0, |id| id.index),
-        incarnation = format!("{incarnation:016x}"),
+        incarnation = format!("{:016x}", dir.incarnation()),
         took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "opened the data directory; the log after the applied index is replayed once the cluster confirms it"
     );
@@ -144,10 +143,10 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
     let bell = Arc::clone(&persisted);
     let write_behind = WriteBehind::start(store, Box::new(move |_| bell.notify_waiters()));
     let persister = Arc::new(Persister::new(write_behind, log.clone(), persisted, settings.log_budget_bytes));
-    Ok(Opened { log, replica, persister, incarnation })
+    Ok(Opened { log, replica, persister, dir })
 }
 
-fn raft_config(cluster: u64, timers: Timers) -> Result<Arc<Config>, StartError> {
+fn raft_config(cluster: u64, timers: Timers, log_entries_kept: u64) -> Result<Arc<Config>, StartError> {
     let config = Config {
         cluster_name: format!("{cluster:016x}"),
         heartbeat_interval: timers.heartbeat_ms,
@@ -162,7 +161,7 @@ fn raft_config(cluster: u64, timers: Timers) -> Result<Arc<Config>, StartError> 
         max_payload_entries: 1000,
         // The persister announces what the session store has synced; openraft never asks for a snapshot itself.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: LOG_ENTRIES_KEPT,
+        max_in_snapshot_log_to_keep: log_entries_kept,
         replication_lag_threshold: u64::MAX / 2,
         purge_batch_size: 1024,
         ..Config::default()
@@ -194,11 +193,12 @@ impl Running {
         }
         let cluster = cluster_id(settings, &members);
         let timers = Timers::of(settings.timing);
-        let Opened { log, replica, persister, incarnation } = {
+        let Opened { log, replica, persister, dir } = {
             let settings = settings.clone();
             let opened = tokio::task::spawn_blocking(move || open(&settings, cluster)).await;
             opened.map_err(|error| StartError::Raft(error.to_string()))??
         };
+        let incarnation = dir.incarnation();
         let votes_from = Instant::now() + timers.lease();
         let identity = Arc::new(Identity::new(cluster, settings.node_id, incarnation, Arc::clone(&replica)));
         let peers = Arc::new(Peers::default());
@@ -207,7 +207,7 @@ impl Running {
         let network = Network { identity: Arc::clone(&identity), peers: Arc::clone(&peers), timers };
         let raft = Raft::new(
             settings.node_id,
-            raft_config(cluster, timers)?,
+            raft_config(cluster, timers, settings.log_entries_kept)?,
             network,
             LogStore::new(log.clone()),
             StateMachine::new(Arc::clone(&replica), Arc::clone(&persister)),
@@ -247,7 +247,7 @@ impl Running {
         tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
         tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));
         tasks.spawn(join(consensus.clone(), members, votes_from, stop.subscribe()));
-        Ok(Running { consensus, stop, tasks, failed: running_failed })
+        Ok(Running { consensus, stop, tasks, failed: running_failed, _dir: dir })
     }
 
     /// Resolves with the reason when this node can go on no longer.

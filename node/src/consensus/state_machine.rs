@@ -44,6 +44,10 @@ impl StateMachine {
         StateMachine { replica, persister }
     }
 
+    fn builder(&self) -> SnapshotBuilder {
+        SnapshotBuilder { replica: Arc::clone(&self.replica), persister: Arc::clone(&self.persister) }
+    }
+
     fn apply_batch(&self, batch: Vec<Decoded>, payload_bytes: u64) {
         let mut answers: Vec<(ApplyResponder<TypeConfig>, Response)> = Vec::with_capacity(batch.len());
         let mut index = 0;
@@ -123,11 +127,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
-        Some(SnapshotBuilder { replica: Arc::clone(&self.replica) })
+        Some(self.builder())
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder { replica: Arc::clone(&self.replica) }
+        self.builder()
     }
 
     async fn install_snapshot(
@@ -135,18 +139,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Received(state) = snapshot else {
-            return Err(io::Error::other("a view of this node's own state is no snapshot to install"));
-        };
+        let state = snapshot.into_state()?;
         let frozen = state.freeze();
         self.persister.install(meta, frozen).await?;
         {
             let mut applied = self.replica.write();
-            applied.state = *state;
+            applied.state = state;
             applied.log_id = meta.last_log_id.clone();
             applied.membership = meta.last_membership.clone();
         }
-        self.replica.set_persisted(meta.clone());
+        self.replica.raise_persisted(meta.clone());
         self.replica.publish(meta.last_log_id.as_ref().map_or(0, |id| id.index), 0);
         Ok(())
     }
@@ -160,16 +162,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 }
 
-/// "Builds" a snapshot by naming what the session store has already synced.
+/// Builds a snapshot by bringing the session store up to date.
 pub(crate) struct SnapshotBuilder {
     replica: Arc<Replica>,
+    persister: Arc<Persister>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let (_, frozen) = self.replica.view();
-        Ok(Snapshot { meta: self.replica.persisted(), snapshot: SnapshotData::View(frozen) })
+        let (meta, frozen) = self.persister.persist(&self.replica).await;
+        Ok(Snapshot { meta, snapshot: SnapshotData::View(frozen) })
     }
 }

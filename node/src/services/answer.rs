@@ -10,6 +10,35 @@ use super::failure::Failure;
 use super::reasons;
 use crate::consensus::Applied;
 
+/// A response that an answer may carry.
+pub(crate) trait FromAnswer: Sized {
+    /// The response, if the answer is of its kind.
+    fn from_answer(answer: Answer) -> Option<Self>;
+}
+
+macro_rules! from_answer {
+    ($($kind:ident => $response:ident),*) => {$(
+        impl FromAnswer for v1::$response {
+            fn from_answer(answer: Answer) -> Option<Self> {
+                match answer {
+                    Answer::$kind(response) => Some(response),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+from_answer!(
+    OpenClient => OpenClientResponse,
+    Create => CreateResponse,
+    Get => GetResponse,
+    Write => WriteResponse,
+    Touch => TouchResponse,
+    Delete => DeleteResponse,
+    Regenerate => RegenerateResponse
+);
+
 /// What a mutation's answer needs besides its outcome.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {

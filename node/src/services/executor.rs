@@ -8,13 +8,15 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use prost::Message as _;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
+use quorate_proto::v1::operation::Operation as Wire;
 use quorate_state::{Command, Outcome, Refusal};
 use tokio::time::Instant;
+use tonic::Status;
 
-use super::answer::{self, Reply};
+use super::answer::{self, FromAnswer, Reply};
 use super::backend::Backend;
 use super::budget::{Budget, Permit};
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::read::{self, POSITION_WAIT_MAX, Unserved};
 use super::reasons::{self, Stake};
 use super::request::{Request, Work};
@@ -97,6 +99,22 @@ impl<B: Backend> Executor<B> {
         match tokio::time::timeout_at(context.deadline, run).await {
             Ok(answer) => answer,
             Err(_) => Err(reasons::deadline(true, stake)),
+        }
+    }
+
+    /// Runs one operation to its response: what a unary call answers.
+    ///
+    /// # Errors
+    /// The status, with its details; the leader's own where it was relayed.
+    pub(crate) async fn call<R: FromAnswer>(&self, operation: Wire, context: Context) -> Result<R, Status> {
+        let operation = v1::Operation { operation: Some(operation), ..Default::default() };
+        match self.execute(operation, context).await {
+            Err(failure) => Err(failure.into_status()),
+            Ok(Answer::Error(error)) => Err(failure::relayed(error)),
+            Ok(answer) => {
+                let other = || reasons::internal("the answer is not one of this operation").into_status();
+                R::from_answer(answer).ok_or_else(other)
+            }
         }
     }
 

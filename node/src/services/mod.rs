@@ -5,7 +5,7 @@
 //! ```text
 //! server     the client listener: limits, services, shutdown     sessions   quorate.v1.Sessions, unary calls
 //! pipeline   Sessions.Pipeline                                   cluster    quorate.v1.Cluster
-//! health     grpc.health.v1.Health
+//! health     grpc.health.v1.Health                               embedded   the same operations in this process
 //!
 //! executor   runs an operation: here, or at the leader           read       linearizable and local reads
 //! request    wire operation -> checked command or read           answer     outcome or session -> wire answer
@@ -21,6 +21,7 @@ mod answer;
 mod backend;
 mod budget;
 mod cluster;
+mod embedded;
 mod executor;
 mod explain;
 mod failure;

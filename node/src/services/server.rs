@@ -60,6 +60,10 @@ impl Services {
         Services { executor: Executor::new(consensus.clone(), in_flight_bytes_max), consensus }
     }
 
+    pub(crate) fn executor(&self) -> &Executor<Consensus> {
+        &self.executor
+    }
+
     /// Serves clients on `listener`, in the background.
     #[must_use = "stop it, or it serves as long as the process lives"]
     pub fn serve(self, listener: TcpListener) -> ClientListener {

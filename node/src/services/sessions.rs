@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use quorate_proto::v1;
-use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_proto::v1::sessions_server::Sessions;
 use tokio::sync::mpsc;
@@ -12,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answer::FromAnswer;
 use super::backend::Backend;
 use super::executor::{Context, Executor, deadline_after};
-use super::failure;
 use super::pipeline::Line;
-use super::reasons;
 
 /// The request header by which a client asks to be told the leader instead of being forwarded to it.
 const REDIRECT_METADATA: &str = "quorate-redirect";
@@ -37,11 +35,10 @@ impl<B: Backend> SessionsService<B> {
         SessionsService { executor, stop }
     }
 
-    async fn unary<T, R>(
+    async fn unary<T, R: FromAnswer>(
         &self,
         request: Request<T>,
         wrap: fn(T) -> Wire,
-        unwrap: fn(Answer) -> Option<R>,
     ) -> Result<Response<R>, Status> {
         let (metadata, _, message) = request.into_parts();
         let context = Context {
@@ -49,26 +46,8 @@ impl<B: Backend> SessionsService<B> {
             redirect: wants_redirect(&metadata),
             forwarded: false,
         };
-        let operation = v1::Operation { operation: Some(wrap(message)), ..Default::default() };
-        match self.executor.execute(operation, context).await {
-            Err(failure) => Err(failure.into_status()),
-            Ok(Answer::Error(error)) => Err(failure::relayed(error)),
-            Ok(answer) => match unwrap(answer) {
-                Some(response) => Ok(Response::new(response)),
-                None => Err(reasons::internal("the answer is not one of this operation").into_status()),
-            },
-        }
+        self.executor.call(wrap(message), context).await.map(Response::new)
     }
-}
-
-/// Matches one kind of answer.
-macro_rules! only {
-    ($kind:ident) => {
-        |answer| match answer {
-            Answer::$kind(response) => Some(response),
-            _ => None,
-        }
-    };
 }
 
 #[tonic::async_trait]
@@ -77,40 +56,40 @@ impl<B: Backend> Sessions for SessionsService<B> {
         &self,
         request: Request<v1::OpenClientRequest>,
     ) -> Result<Response<v1::OpenClientResponse>, Status> {
-        self.unary(request, Wire::OpenClient, only!(OpenClient)).await
+        self.unary(request, Wire::OpenClient).await
     }
 
     async fn create(
         &self,
         request: Request<v1::CreateRequest>,
     ) -> Result<Response<v1::CreateResponse>, Status> {
-        self.unary(request, Wire::Create, only!(Create)).await
+        self.unary(request, Wire::Create).await
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        self.unary(request, Wire::Get, only!(Get)).await
+        self.unary(request, Wire::Get).await
     }
 
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteResponse>, Status> {
-        self.unary(request, Wire::Write, only!(Write)).await
+        self.unary(request, Wire::Write).await
     }
 
     async fn touch(&self, request: Request<v1::TouchRequest>) -> Result<Response<v1::TouchResponse>, Status> {
-        self.unary(request, Wire::Touch, only!(Touch)).await
+        self.unary(request, Wire::Touch).await
     }
 
     async fn delete(
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
-        self.unary(request, Wire::Delete, only!(Delete)).await
+        self.unary(request, Wire::Delete).await
     }
 
     async fn regenerate(
         &self,
         request: Request<v1::RegenerateRequest>,
     ) -> Result<Response<v1::RegenerateResponse>, Status> {
-        self.unary(request, Wire::Regenerate, only!(Regenerate)).await
+        self.unary(request, Wire::Regenerate).await
     }
 
     type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;

@@ -65,7 +65,10 @@ impl Findings {
     fn is_success(&self) -> bool {
         let enough = self.acknowledged >= ACKNOWLEDGED_MIN && self.after_kill >= AFTER_KILL_MIN;
         if !enough {
-            println!("too few writes for a demo: {} acknowledged, {} after the kill", self.acknowledged, self.after_kill);
+            println!(
+                "too few writes for a demo: {} acknowledged, {} after the kill",
+                self.acknowledged, self.after_kill
+            );
         }
         enough && self.lost() == 0 && self.verdict.checked > 0 && self.digests.are_equal()
     }

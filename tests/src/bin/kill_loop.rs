@@ -102,7 +102,8 @@ async fn run(arguments: &Arguments, seed: u64) -> Result<bool, HarnessError> {
         this.round(round + 1, faults.len(), *fault).await?;
     }
     let counts = this.workload.counts();
-    let Findings { kills_of_one, kills_of_leader, kills_of_all, reads, verdict, digests_different } = &this.findings;
+    let Findings { kills_of_one, kills_of_leader, kills_of_all, reads, verdict, digests_different } =
+        &this.findings;
     for line in &counts.contradictions {
         println!("contradiction: {line}");
     }

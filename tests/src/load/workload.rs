@@ -39,7 +39,8 @@ impl Workload {
     #[must_use]
     pub fn new(client: &Client, writers: usize, seed: u64) -> Workload {
         let (ledger, timeline) = (Arc::new(Ledger::new()), Arc::new(Timeline::default()));
-        let writer = |number| Writer::new(number, client.clone(), Arc::clone(&ledger), Arc::clone(&timeline), seed);
+        let writer =
+            |number| Writer::new(number, client.clone(), Arc::clone(&ledger), Arc::clone(&timeline), seed);
         let resting = (0..writers).map(writer).collect();
         Workload { ledger, timeline, resting, running: JoinSet::new(), stop: watch::Sender::new(false) }
     }

@@ -66,7 +66,13 @@ enum Outcome<T> {
 impl Writer {
     /// Writer `number`; what it does is chosen by `seed`.
     #[must_use]
-    pub fn new(number: usize, client: Client, ledger: Arc<Ledger>, timeline: Arc<Timeline>, seed: u64) -> Writer {
+    pub fn new(
+        number: usize,
+        client: Client,
+        ledger: Arc<Ledger>,
+        timeline: Arc<Timeline>,
+        seed: u64,
+    ) -> Writer {
         Writer {
             number,
             client,
@@ -135,7 +141,8 @@ impl Writer {
             attributes.insert(name.to_owned(), value.clone());
             Patch::new().set(name, value)
         };
-        let result = self.client.patch(&session.id, patch).await.map(|written| (written.version, written.position));
+        let result =
+            self.client.patch(&session.id, patch).await.map(|written| (written.version, written.position));
         let changed = Live {
             id: session.id.clone(),
             name: session.name.clone(),
@@ -149,7 +156,8 @@ impl Writer {
     async fn replace(&mut self, session: Live) {
         let attributes = BTreeMap::from([("a".to_owned(), self.value()), ("e".to_owned(), self.value())]);
         let write = Write::replace(attributes.clone()).if_version(session.version);
-        let result = self.client.write(&session.id, write).await.map(|written| (written.version, written.position));
+        let result =
+            self.client.write(&session.id, write).await.map(|written| (written.version, written.position));
         let changed = Live {
             id: session.id.clone(),
             name: session.name.clone(),
@@ -184,7 +192,8 @@ impl Writer {
         match self.outcome(&session.name, result) {
             Outcome::Acknowledged(created) => {
                 if created.version != session.version + 1 {
-                    self.contradictions.push(format!("session {}: a version was skipped or repeated", session.name));
+                    self.contradictions
+                        .push(format!("session {}: a version was skipped or repeated", session.name));
                 }
                 self.ledger.acknowledged(&session.id, &session.name, Fate::Gone, created.position);
                 self.ledger.acknowledged(&created.id, &session.name, fate(created.version), created.position);

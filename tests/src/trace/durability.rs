@@ -73,9 +73,9 @@ impl NodeTrace {
     fn safe(&self, mark: &[u8]) -> Option<Safe> {
         let calls = &self.recording.calls;
         let written = calls.iter().find(|call| call.is_write() && self.in_log(call) && call.holds(mark))?;
-        let synced = calls
-            .iter()
-            .find(|call| call.is_sync() && call.target == written.target && call.start_us >= written.end_us)?;
+        let synced = calls.iter().find(|call| {
+            call.is_sync() && call.target == written.target && call.start_us >= written.end_us
+        })?;
         Some(Safe { synced_us: synced.end_us })
     }
 
@@ -86,7 +86,8 @@ impl NodeTrace {
         for call in self.recording.calls.iter().filter(|call| Self::sends_from(call, self.peer)) {
             let sent = usize::try_from(call.result).unwrap_or(0);
             if sent > call.data.len() {
-                faults.push(format!("node {}: a reply was too long to be recorded: {} bytes", self.node, sent));
+                faults
+                    .push(format!("node {}: a reply was too long to be recorded: {} bytes", self.node, sent));
                 continue;
             }
             let connection = connections.entry(&call.target).or_default();
@@ -154,7 +155,8 @@ pub fn check(nodes: &[NodeTrace], leader: u64, writes: &[TracedWrite]) -> Report
         let mut safe_before_reply = 0;
         for (node, acknowledged) in &acknowledgements {
             let safe = node.safe(&write.mark);
-            safe_before_reply += usize::from(safe.as_ref().is_some_and(|safe| safe.synced_us <= reply.start_us));
+            safe_before_reply +=
+                usize::from(safe.as_ref().is_some_and(|safe| safe.synced_us <= reply.start_us));
             if node.node == leader {
                 continue;
             }

@@ -7,7 +7,16 @@ use super::*;
 fn call(tid: u32, name: &str, start_us: u64, target: &str, data: &[u8]) -> Call {
     let result = if name.contains("sync") { 0 } else { i64::try_from(data.len()).unwrap() };
     let target = target.to_owned();
-    Call { tid, name: name.to_owned(), start_us, end_us: start_us + 5, target, data: data.to_vec(), cut: false, result }
+    Call {
+        tid,
+        name: name.to_owned(),
+        start_us,
+        end_us: start_us + 5,
+        target,
+        data: data.to_vec(),
+        cut: false,
+        result,
+    }
 }
 
 fn client(node: u8) -> SocketAddrV4 {
@@ -70,7 +79,10 @@ fn shift(nodes: &mut [NodeTrace], node: usize, name: &str, start_us: u64) {
 fn a_sound_trace_is_proven() {
     let report = checked(&sound());
     assert_eq!(report.faults, Vec::<String>::new());
-    assert_eq!((report.proven, report.follower_replies, report.session_writes, report.session_syncs), (1, 2, 3, 3));
+    assert_eq!(
+        (report.proven, report.follower_replies, report.session_writes, report.session_syncs),
+        (1, 2, 3, 3)
+    );
 }
 
 #[test]
@@ -94,7 +106,9 @@ fn a_follower_that_acknowledges_before_its_sync_is_found() {
 
 #[test]
 fn a_sync_of_another_file_or_a_failed_one_does_not_count() {
-    for spoil in [|call: &mut Call| call.target = "/n2/log/2.raftlog".into(), |call: &mut Call| call.result = -1] {
+    for spoil in
+        [|call: &mut Call| call.target = "/n2/log/2.raftlog".into(), |call: &mut Call| call.result = -1]
+    {
         let mut nodes = sound();
         let calls = &mut nodes[1].recording.calls;
         spoil(calls.iter_mut().find(|call| call.name == "fdatasync").unwrap());

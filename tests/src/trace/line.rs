@@ -73,7 +73,8 @@ fn result(text: &str) -> Option<(i64, Option<u64>)> {
     // A call that was interrupted to be started again answers "?".
     let result = words.next()?.parse().unwrap_or(-1);
     let last = words.next_back();
-    let lasted = last.and_then(|word| word.strip_prefix('<')).and_then(|word| word.strip_suffix('>')).and_then(micros);
+    let lasted =
+        last.and_then(|word| word.strip_prefix('<')).and_then(|word| word.strip_suffix('>')).and_then(micros);
     Some((result, lasted))
 }
 
@@ -90,7 +91,11 @@ fn target(arguments: &str) -> (String, &str) {
     });
     let Some(end) = end else { return (String::new(), arguments) };
     let (name, rest) = (after.get(..end).unwrap_or_default(), after.get(end + 1..).unwrap_or_default());
-    let name = if name.starts_with("\\x") { String::from_utf8_lossy(&unescaped(name)).into_owned() } else { name.to_owned() };
+    let name = if name.starts_with("\\x") {
+        String::from_utf8_lossy(&unescaped(name)).into_owned()
+    } else {
+        name.to_owned()
+    };
     (name, rest)
 }
 
@@ -109,10 +114,7 @@ fn strings_of(arguments: &str) -> (Vec<u8>, bool) {
 
 /// `\x68\x69`, as bytes.
 fn unescaped(text: &str) -> Vec<u8> {
-    text.split("\\x")
-        .skip(1)
-        .filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok())
-        .collect()
+    text.split("\\x").skip(1).filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_whole_call_on_a_file() {
-        let line = r#"4711 1795493074.685255 pwrite64(6<\x2f\x74\x2f\x78>, "\x7a\x7a"..., 300, 0) = 300 <0.000047>"#;
+        let line =
+            r#"4711 1795493074.685255 pwrite64(6<\x2f\x74\x2f\x78>, "\x7a\x7a"..., 300, 0) = 300 <0.000047>"#;
         let Some(Line::Whole(begin, end)) = parse(line) else { panic!("not whole") };
         assert_eq!((begin.tid, begin.name.as_str(), begin.target.as_str()), (4711, "pwrite64", "/t/x"));
         assert_eq!((begin.data.as_slice(), begin.cut), (b"zz".as_slice(), true));
@@ -143,7 +146,10 @@ mod tests {
         let Some(Line::Begin(begin)) = begin else { panic!("no beginning") };
         assert_eq!((begin.target.as_str(), begin.start_us), ("/a", 2_500_000));
         let end = parse("9   2.600000 <... fdatasync resumed>) = -1 EIO (Input/output error) <0.100000>");
-        assert_eq!(end, Some(Line::End(End { tid: 9, end_us: 2_600_000, result: -1, lasted_us: Some(100_000) })));
+        assert_eq!(
+            end,
+            Some(Line::End(End { tid: 9, end_us: 2_600_000, result: -1, lasted_us: Some(100_000) }))
+        );
     }
 
     #[test]

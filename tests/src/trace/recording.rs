@@ -18,10 +18,22 @@ const STRING_BYTES_MAX: &str = "4096";
 /// program itself.
 #[must_use]
 pub fn strace_arguments(output: &Path) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> =
-        ["strace", "-D", "-f", "--seccomp-bpf", "-ttt", "-T", "-yy", "-xx", "-e", "signal=none", "-s", STRING_BYTES_MAX]
-            .map(Into::into)
-            .into();
+    let mut arguments: Vec<OsString> = [
+        "strace",
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-ttt",
+        "-T",
+        "-yy",
+        "-xx",
+        "-e",
+        "signal=none",
+        "-s",
+        STRING_BYTES_MAX,
+    ]
+    .map(Into::into)
+    .into();
     arguments.extend(["-e".into(), format!("trace={CALLS}").into(), "-o".into(), output.into()]);
     arguments.push("--".into());
     arguments

@@ -112,7 +112,7 @@ impl Report for BenchReport {
         let sessions = self.sessions.map_or_else(String::new, |sessions| format!(", {sessions} sessions"));
         let facts = pairs(&[
             ("workload", format!("{}, {} bytes{sessions}", self.workload, self.value_bytes)),
-            ("callers", format!("{} over {} connections, closed loop", self.callers, self.connections)),
+            ("callers", format!("{}, sharing {} client(s), closed loop", self.callers, self.connections)),
             ("measured", format!("{:.3} s after {} of warm-up", self.seconds, self.warmup)),
             ("operations", self.operations.to_string()),
             ("throughput", format!("{:.0} operations/s", self.operations_per_second)),
@@ -184,7 +184,7 @@ mod tests {
         let text = render(Format::Table, &BenchReport::of(&plan(), &tally.finish(Duration::from_secs(5))));
         let expected = "\
 workload    write, 512 bytes, 10 sessions
-callers     2 over 1 connections, closed loop
+callers     2, sharing 1 client(s), closed loop
 measured    5.000 s after 1s of warm-up
 operations  0
 throughput  0 operations/s

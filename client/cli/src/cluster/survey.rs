@@ -73,6 +73,7 @@ fn said(status: StatusResponse) -> Said {
 /// Why a node did not answer, without what the table says anyway.
 fn why(address: &str, error: &Error) -> String {
     let why = error.to_string();
-    let short = why.strip_prefix(&format!("cannot reach {address}: ")).or(why.strip_prefix(&format!("{address} ")));
+    let short =
+        why.strip_prefix(&format!("cannot reach {address}: ")).or(why.strip_prefix(&format!("{address} ")));
     short.unwrap_or(&why).to_owned()
 }

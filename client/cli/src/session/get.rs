@@ -32,7 +32,7 @@ JSON: {{\"handle\", \"version\", \"principal\", \"created_ms\", \"idle_timeout_m
   \"absolute_timeout_ms\", \"remaining_ms\", \"attributes\": {{NAME: {{\"text\"}} or {{\"hex\"}}}},
   \"position\"}}. Times are milliseconds, created_ms since 1970; a timeout not set is null.
   A value is \"text\" when it is UTF-8 without control characters other than tab and line ends,
-  else \"hex\". A table marks what it cannot show as text with hex:"
+  else \"hex\". A table marks the latter with hex:, writes line ends as \\n and cuts long values."
     )
 }
 

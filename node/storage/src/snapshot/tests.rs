@@ -36,7 +36,7 @@ proptest! {
     fn a_snapshot_comes_back_in_pieces_of_any_size(seed: u64, steps in 0_u64..600) {
         let mut replica = Replica::new(seed);
         replica.steps(steps, 20);
-        let stream = chunks(&replica).concat();
+        let stream: Vec<u8> = chunks(&replica).concat();
         let mut pieces = Vec::new();
         let mut dice = Dice(seed);
         let mut rest = stream.as_slice();
@@ -49,7 +49,8 @@ proptest! {
         let (position, state) = read(&pieces).unwrap();
         prop_assert_eq!(position, replica.position());
         prop_assert_eq!(state.digest(), replica.state.digest());
-        prop_assert_eq!(state.freeze().header(), replica.state.freeze().header());
+        let (restored, original) = (state.freeze(), replica.state.freeze());
+        prop_assert_eq!(restored.header(), original.header());
     }
 
     #[test]

@@ -168,7 +168,8 @@ impl Replica {
 pub(crate) struct Disk {
     pub(crate) store: SledStore,
     pub(crate) floor: Floor,
-    _data: DataDir,
+    /// Its lock.
+    pub(crate) data: DataDir,
 }
 
 impl Disk {
@@ -176,7 +177,7 @@ impl Disk {
         let data = DataDir::open(path, Identity { cluster_id: 1, node_id: 1 }, 1)?;
         let floor = Floor::open(&data)?;
         let (store, loaded) = SledStore::open(&data, &floor, OPTIONS)?;
-        Ok((Disk { store, floor, _data: data }, loaded))
+        Ok((Disk { store, floor, data }, loaded))
     }
 
     pub(crate) fn write(&mut self, cut: Cut) -> WriteReport {

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::sessions::StateStore as _;
 use crate::sessions::tests::base::{Disk, fresh};
 
 /// Set for a test that runs as a child of another: the directory to work in.

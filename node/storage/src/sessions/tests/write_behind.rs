@@ -41,7 +41,7 @@ impl StateStore for Puppet {
     }
 
     fn write(&mut self, cut: Cut) -> Result<WriteReport, StorageError> {
-        self.entered.send((cut.position.index, cut.changes.slots.len())).unwrap();
+        let _ = self.entered.send((cut.position.index, cut.changes.slots.len()));
         match self.orders.recv() {
             Ok(Order::GoOn) => self.memory.write(cut),
             Ok(Order::Fail) | Err(_) => Err(error()),
@@ -78,8 +78,8 @@ fn puppet() -> (WriteBehind, Strings) {
     let (die, fatal) = mpsc::channel();
     let sick = Arc::new(AtomicBool::new(false));
     let store = Puppet { memory: memory.clone(), orders: ordered, entered: enter, sick: Arc::clone(&sick) };
-    let on_fatal: OnFatal = Arc::new(move |error| die.send(error.to_string()).unwrap());
-    let on_persisted = Box::new(move |index| persist.send(index).unwrap());
+    let on_fatal: OnFatal = Arc::new(move |error| drop(die.send(error.to_string())));
+    let on_persisted = Box::new(move |index| drop(persist.send(index)));
     let write_behind = WriteBehind::start_with(store, on_persisted, on_fatal);
     (write_behind, Strings { orders, entered, persisted, fatal, sick, memory })
 }
@@ -187,9 +187,9 @@ fn an_error_that_only_sled_knows_of_is_fatal_though_the_write_hangs() {
 #[test]
 fn the_real_store_behind_the_thread() {
     let (dir, disk, mut replica) = fresh(58);
-    let Disk { store, .. } = disk;
+    let Disk { store, data, .. } = disk;
     let (persist, persisted) = mpsc::channel();
-    let write_behind = WriteBehind::start(store, Box::new(move |index| persist.send(index).unwrap()));
+    let write_behind = WriteBehind::start(store, Box::new(move |index| drop(persist.send(index))));
     for _ in 0..20 {
         replica.steps(50, 12);
         write_behind.submit(replica.cut());
@@ -203,6 +203,7 @@ fn the_real_store_behind_the_thread() {
     write_behind.submit(leader.cut());
     write_behind.close();
     assert_eq!(write_behind.persisted(), leader.index);
+    drop(data);
     let (_, loaded) = Disk::open(dir.path()).unwrap();
     assert_loaded(&loaded.unwrap(), &leader);
 }

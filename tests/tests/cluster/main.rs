@@ -1,0 +1,31 @@
+//! Tests against clusters of real processes.
+//!
+//! ```text
+//! common        starting clusters, plain gRPC calls
+//! three_nodes   replication, losing the leader, losing the quorum, a paused leader
+//! kills         everything acknowledged outlives kill -9 of one node and of all
+//! forwarding    any node takes any request, or names the leader
+//! exactly_once  a request id is carried out once, also across leaders
+//! reads         AT_LEAST on followers
+//! expiry        deadlines: never early, gone soon after
+//! bad_input     a clear error, nothing changed, the node up
+//! garbage       the same for bytes that are no request at all
+//! data_dir      directories that a node must refuse
+//! restart       restarts keep everything; SIGTERM ends in order
+//! catch_up      a node that was away longer than the log reaches back
+//! services      health and reflection
+//! ```
+
+mod bad_input;
+mod catch_up;
+mod common;
+mod data_dir;
+mod exactly_once;
+mod expiry;
+mod forwarding;
+mod garbage;
+mod kills;
+mod reads;
+mod restart;
+mod services;
+mod three_nodes;
