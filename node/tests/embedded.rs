@@ -15,6 +15,8 @@ async fn start(data_dir: &std::path::Path) -> Node {
         client_listen: free,
         peer_listen: free,
         admin_listen: free,
+        // The cluster's identity derives from its members: this one must not change with the port drawn.
+        advertise_peer: Some("embedded:7201".to_owned()),
         ..Settings::default()
     };
     let node = Node::start(&settings).await.expect("the node starts");

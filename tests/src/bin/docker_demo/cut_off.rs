@@ -9,8 +9,7 @@ use quorate_proto::v1::cluster_client::ClusterClient;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_proto::v1::{CreateRequest, GetRequest, StatusRequest};
 use quorate_tests::{HarnessError, channel, new_id};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
@@ -31,13 +30,18 @@ const PACE: Duration = Duration::from_millis(10);
 /// # Errors
 /// The node cannot be reached at all, or standard input holds no session id.
 pub(crate) async fn run(address: SocketAddrV4) -> Result<(), HarnessError> {
-    let mut input = BufReader::new(tokio::io::stdin());
     let mut register = String::new();
-    let read = input.read_line(&mut register).await;
-    if !read.is_ok_and(|bytes| bytes > 0) {
+    if !std::io::stdin().read_line(&mut register).is_ok_and(|bytes| bytes > 0) {
         return Err(HarnessError::Unreadable("standard input holds no session id".to_owned()));
     }
     let register = register.trim().to_owned();
+    let (ending, ended) = oneshot::channel::<()>();
+    // A thread of its own: reading blocks, and the process must be able to end without it.
+    std::thread::spawn(move || {
+        // Whatever comes, or an error: the next thing that is told is the end.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(ending);
+    });
     let channel = channel(address).await?;
     let (seen, mut lines) = mpsc::unbounded_channel();
     let mut callers = JoinSet::new();
@@ -46,8 +50,6 @@ pub(crate) async fn run(address: SocketAddrV4) -> Result<(), HarnessError> {
         callers.spawn(read_register(channel.clone(), register.clone(), seen.clone()));
     }
     callers.spawn(watch_role(channel, seen));
-    let mut rest = Vec::new();
-    let ended = input.read_to_end(&mut rest);
     tokio::pin!(ended);
     loop {
         tokio::select! {

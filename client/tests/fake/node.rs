@@ -1,0 +1,244 @@
+//! One node of the fake cluster: a real gRPC server whose behaviour is scripted.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorate_proto::v1::answer::Answer;
+use quorate_proto::v1::operation::Operation;
+use quorate_proto::v1::{self, cluster_server, sessions_server};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::state::{Attempt, State, error, request_id};
+
+/// What a node does with an operation.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Runs it and answers.
+    None,
+    /// Breaks the stream without having run it.
+    DropBefore,
+    /// Runs it and breaks the stream instead of answering.
+    DropAfter,
+    /// Neither runs nor answers it.
+    Silent,
+    /// Runs and answers it once [`Node::release`] was called.
+    Hold,
+    /// Says that it does not lead, and who does.
+    Redirect(Option<String>),
+    /// Answers with this error, without running it.
+    Refuse(Code, &'static str, Vec<(&'static str, &'static str)>),
+    /// Runs it and answers as if it had been another kind of operation.
+    OtherKind,
+    /// Runs it and answers with nothing in the answer.
+    Empty,
+    /// Runs it and answers under a tag that was never given, once; then breaks the stream.
+    OtherTag,
+}
+
+struct Inner {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    /// For the next operations but OpenClient, one each; then `always`.
+    script: Mutex<VecDeque<Fault>>,
+    always: Mutex<Fault>,
+    released: watch::Sender<bool>,
+    /// Operations per message received.
+    messages: Mutex<Vec<usize>>,
+}
+
+/// A node. It serves until the test's runtime ends.
+#[derive(Clone)]
+pub(crate) struct Node {
+    inner: Arc<Inner>,
+}
+
+type Sender = mpsc::Sender<Result<v1::PipelineResponse, Status>>;
+
+impl Node {
+    pub(crate) async fn start(state: Arc<Mutex<State>>) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        state.lock().members.push(address.to_string());
+        let inner = Inner {
+            address,
+            state,
+            script: Mutex::default(),
+            always: Mutex::new(Fault::None),
+            released: watch::Sender::new(false),
+            messages: Mutex::default(),
+        };
+        let node = Node { inner: Arc::new(inner) };
+        let server = tonic::transport::Server::builder()
+            .add_service(sessions_server::SessionsServer::new(node.clone()))
+            .add_service(cluster_server::ClusterServer::new(node.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        node
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.inner.address.to_string()
+    }
+
+    /// What it does with the next operations, one fault each.
+    pub(crate) fn script(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.inner.script.lock().extend(faults);
+    }
+
+    /// What it does once the script is through.
+    pub(crate) fn always(&self, fault: Fault) {
+        *self.inner.always.lock() = fault;
+    }
+
+    /// Makes it a follower of `leader`.
+    pub(crate) fn follow(&self, leader: &Node) {
+        self.always(Fault::Redirect(Some(leader.address())));
+    }
+
+    /// Lets everything held go on.
+    pub(crate) fn release(&self) {
+        self.inner.released.send_replace(true);
+    }
+
+    /// Operations per message received so far.
+    pub(crate) fn messages(&self) -> Vec<usize> {
+        self.inner.messages.lock().clone()
+    }
+
+    /// Scripted faults are for sessions; a node that follows redirects OpenClient too.
+    fn fault(&self, operation: &Operation) -> Fault {
+        let always = self.inner.always.lock().clone();
+        if matches!(operation, Operation::OpenClient(_)) {
+            return if matches!(always, Fault::Redirect(_)) { always } else { Fault::None };
+        }
+        self.inner.script.lock().pop_front().unwrap_or(always)
+    }
+
+    /// Serves one operation; an error breaks the stream.
+    async fn serve(&self, wire: v1::Operation, sender: &Sender) -> Result<(), Status> {
+        let broken = || Err(Status::unavailable("scripted: the stream breaks"));
+        let Some(operation) = wire.operation else { return Err(Status::internal("an empty operation")) };
+        if !matches!(operation, Operation::OpenClient(_)) {
+            let attempt = Attempt { node: self.address(), request: request_id(&operation) };
+            self.inner.state.lock().attempts.push(attempt);
+        }
+        let apply = || self.inner.state.lock().apply(&operation);
+        let (tag, answer) = match self.fault(&operation) {
+            Fault::None => (wire.tag, Some(apply())),
+            Fault::DropBefore => return broken(),
+            Fault::DropAfter => {
+                apply();
+                return broken();
+            }
+            Fault::Silent => return Ok(()),
+            Fault::Hold => {
+                let (node, sender) = (self.clone(), sender.clone());
+                tokio::spawn(async move { node.serve_later(wire.tag, operation, sender).await });
+                return Ok(());
+            }
+            Fault::Redirect(leader) => (wire.tag, Some(not_leader(leader.as_deref()))),
+            Fault::Refuse(code, reason, facts) => (wire.tag, Some(error(code, reason, &facts))),
+            Fault::OtherKind => {
+                apply();
+                (wire.tag, Some(Answer::OpenClient(v1::OpenClientResponse::default())))
+            }
+            Fault::Empty => {
+                apply();
+                (wire.tag, None)
+            }
+            Fault::OtherTag => {
+                answer_one(sender, u64::MAX, Some(apply())).await;
+                return broken();
+            }
+        };
+        answer_one(sender, tag, answer).await;
+        Ok(())
+    }
+
+    async fn serve_later(&self, tag: u64, operation: Operation, sender: Sender) {
+        let mut released = self.inner.released.subscribe();
+        if released.wait_for(|released| *released).await.is_ok() {
+            let answered = self.inner.state.lock().apply(&operation);
+            answer_one(&sender, tag, Some(answered)).await;
+        }
+    }
+
+    async fn pump(self, mut incoming: Streaming<v1::PipelineRequest>, sender: Sender) {
+        while let Ok(Some(message)) = incoming.message().await {
+            self.inner.messages.lock().push(message.operations.len());
+            for operation in message.operations {
+                if let Err(status) = self.serve(operation, &sender).await {
+                    let _ = sender.send(Err(status)).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn answer_one(sender: &Sender, tag: u64, answer: Option<Answer>) {
+    // A client that is gone needs no answer.
+    let _ = sender.send(Ok(v1::PipelineResponse { answers: vec![v1::Answer { tag, answer }] })).await;
+}
+
+fn not_leader(leader: Option<&str>) -> Answer {
+    match leader {
+        Some(leader) => {
+            error(Code::Unavailable, "NOT_LEADER", &[("retryable", "true"), ("leader", leader)])
+        }
+        None => error(Code::Unavailable, "NO_LEADER", &[("retryable", "true")]),
+    }
+}
+
+/// The client library pipelines everything.
+macro_rules! unused {
+    ($($method:ident $request:ident $response:ident),* $(,)?) => {
+        $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
+            Err(Status::unimplemented("unary"))
+        })*
+    };
+}
+
+#[tonic::async_trait]
+impl sessions_server::Sessions for Node {
+    unused! {
+        open_client OpenClientRequest OpenClientResponse,
+        create CreateRequest CreateResponse,
+        get GetRequest GetResponse,
+        write WriteRequest WriteResponse,
+        touch TouchRequest TouchResponse,
+        delete DeleteRequest DeleteResponse,
+        regenerate RegenerateRequest RegenerateResponse,
+    }
+
+    type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        if request.metadata().get("quorate-redirect").is_none_or(|value| value != "true") {
+            return Err(Status::invalid_argument("the client library must ask for redirects"));
+        }
+        let (sender, answers) = mpsc::channel(1_024);
+        tokio::spawn(self.clone().pump(request.into_inner(), sender));
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+#[tonic::async_trait]
+impl cluster_server::Cluster for Node {
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let members = self.inner.state.lock().members.clone();
+        let member = |client_address| v1::Member { client_address, ..v1::Member::default() };
+        let members = members.into_iter().map(member).collect();
+        Ok(Response::new(v1::StatusResponse { cluster: 7, members, ..v1::StatusResponse::default() }))
+    }
+}
