@@ -26,6 +26,16 @@ impl SessionId {
     /// When the operating system has no randomness to give: an id that can be guessed must not exist.
     #[must_use]
     pub fn random() -> Self {
+        loop {
+            let id = Self::drawn();
+            // One that begins with a dash would be taken for an option on a command line.
+            if !id.0.starts_with('-') {
+                return id;
+            }
+        }
+    }
+
+    fn drawn() -> Self {
         let mut bytes = [0_u8; RANDOM_BYTES];
         OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
         let mut text = String::with_capacity(RANDOM_BYTES * 4 / 3 + 1);

@@ -30,7 +30,9 @@ fn directives(level: &str) -> String {
     if !verbose {
         return level.to_owned();
     }
-    let quiet: Vec<_> = LIBRARIES.iter().map(|library| format!("{library}=warn")).collect();
+    // openraft warns of each try to reach a peer; `consensus` tells once.
+    let level_of = |library: &str| if library == "openraft" { "error" } else { "warn" };
+    let quiet: Vec<_> = LIBRARIES.iter().map(|library| format!("{library}={}", level_of(library))).collect();
     format!("{level},{}", quiet.join(","))
 }
 
@@ -59,7 +61,7 @@ mod tests {
     fn a_bare_level_keeps_the_libraries_quiet_and_directives_are_taken_as_they_are() {
         for level in ["info", "debug", "TRACE"] {
             let directives = directives(level);
-            assert!(directives.starts_with(level) && directives.contains("openraft=warn"), "{directives}");
+            assert!(directives.starts_with(level) && directives.contains("openraft=error"), "{directives}");
             assert!(EnvFilter::try_new(directives).is_ok());
         }
         for level in ["warn", "error", "off", "info,openraft=info", "quorate_node=debug"] {

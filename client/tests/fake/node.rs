@@ -194,40 +194,44 @@ fn not_leader(leader: Option<&str>) -> Answer {
     }
 }
 
-/// The client library pipelines everything.
-macro_rules! unused {
-    ($($method:ident $request:ident $response:ident),* $(,)?) => {
-        $(async fn $method(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
-            Err(Status::unimplemented("unary"))
-        })*
+/// The whole implementation: `async_trait` does not see through a macro inside of it.
+macro_rules! sessions {
+    ($($unary:ident $request:ident $response:ident),* $(,)?) => {
+        #[tonic::async_trait]
+        impl sessions_server::Sessions for Node {
+            // The client library pipelines everything.
+            $(async fn $unary(
+                &self,
+                _: Request<v1::$request>,
+            ) -> Result<Response<v1::$response>, Status> {
+                Err(Status::unimplemented("unary"))
+            })*
+
+            type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;
+
+            async fn pipeline(
+                &self,
+                request: Request<Streaming<v1::PipelineRequest>>,
+            ) -> Result<Response<Self::PipelineStream>, Status> {
+                if request.metadata().get("quorate-redirect").is_none_or(|value| value != "true") {
+                    return Err(Status::invalid_argument("the client library must ask for redirects"));
+                }
+                let (sender, answers) = mpsc::channel(1_024);
+                tokio::spawn(self.clone().pump(request.into_inner(), sender));
+                Ok(Response::new(ReceiverStream::new(answers)))
+            }
+        }
     };
 }
 
-#[tonic::async_trait]
-impl sessions_server::Sessions for Node {
-    unused! {
-        open_client OpenClientRequest OpenClientResponse,
-        create CreateRequest CreateResponse,
-        get GetRequest GetResponse,
-        write WriteRequest WriteResponse,
-        touch TouchRequest TouchResponse,
-        delete DeleteRequest DeleteResponse,
-        regenerate RegenerateRequest RegenerateResponse,
-    }
-
-    type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;
-
-    async fn pipeline(
-        &self,
-        request: Request<Streaming<v1::PipelineRequest>>,
-    ) -> Result<Response<Self::PipelineStream>, Status> {
-        if request.metadata().get("quorate-redirect").is_none_or(|value| value != "true") {
-            return Err(Status::invalid_argument("the client library must ask for redirects"));
-        }
-        let (sender, answers) = mpsc::channel(1_024);
-        tokio::spawn(self.clone().pump(request.into_inner(), sender));
-        Ok(Response::new(ReceiverStream::new(answers)))
-    }
+sessions! {
+    open_client OpenClientRequest OpenClientResponse,
+    create CreateRequest CreateResponse,
+    get GetRequest GetResponse,
+    write WriteRequest WriteResponse,
+    touch TouchRequest TouchResponse,
+    delete DeleteRequest DeleteResponse,
+    regenerate RegenerateRequest RegenerateResponse,
 }
 
 #[tonic::async_trait]

@@ -211,6 +211,15 @@ pub const KEYS: &[Key] = &[
         hidden: true,
     },
     Key {
+        name: "log-prefill-bytes",
+        value_name: "BYTES",
+        help: "Log files made ready at the first start, so that appends need no allocation. For tests.",
+        default: "256MiB",
+        allowed: "0 to 1GiB, as bytes or with KiB, MiB or GiB, is allowed",
+        example: "0",
+        hidden: true,
+    },
+    Key {
         name: "log-entries-kept",
         value_name: "N",
         help: "Log entries kept behind the persisted position, so that a node that was away briefly needs no snapshot. For tests.",

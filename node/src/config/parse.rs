@@ -94,6 +94,8 @@ fn settings(values: &Values) -> Result<Settings, ConfigError> {
         session_cache_bytes: value(values, "session-cache-bytes", |text| bytes(text, 1 << 20, 1 << 40))?
             .unwrap_or(default.session_cache_bytes),
         clock_offset_ms: value(values, "clock-offset-ms", number)?.unwrap_or(default.clock_offset_ms),
+        log_prefill_bytes: value(values, "log-prefill-bytes", |text| bytes(text, 0, 1 << 30))?
+            .unwrap_or(default.log_prefill_bytes),
         log_entries_kept: value(values, "log-entries-kept", number)?.unwrap_or(default.log_entries_kept),
     };
     check(&settings, values)?;

@@ -101,6 +101,7 @@ fn bad_values_are_refused_by_key_value_source_and_range() {
         ("in-flight-bytes", &["1", "many"]),
         ("session-cache-bytes", &["0", "99999999999999999999GiB"]),
         ("clock-offset-ms", &["soon"]),
+        ("log-prefill-bytes", &["2GiB"]),
         ("log-entries-kept", &["-1"]),
     ];
     let covered: Vec<_> = table.iter().map(|(key, _)| *key).collect();
@@ -156,6 +157,7 @@ fn printed_settings_load_again() {
         ("insecure", "true"),
         ("log-level", "info,quorate_node=debug"),
         ("clock-offset-ms", "-5"),
+        ("log-prefill-bytes", "0"),
         ("log-entries-kept", "100"),
     ])
     .unwrap();

@@ -38,6 +38,9 @@ impl Settings {
         if self.clock_offset_ms != 0 {
             line("clock_offset_ms", self.clock_offset_ms.into());
         }
+        if self.log_prefill_bytes != Settings::default().log_prefill_bytes {
+            line("log_prefill_bytes", number(self.log_prefill_bytes));
+        }
         if self.log_entries_kept != Settings::default().log_entries_kept {
             line("log_entries_kept", number(self.log_entries_kept));
         }

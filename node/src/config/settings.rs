@@ -50,6 +50,8 @@ pub struct Settings {
     pub session_cache_bytes: u64,
     /// Added to the wall clock as this node sees it, milliseconds. For tests.
     pub clock_offset_ms: i64,
+    /// Log files made ready at the first start. For tests.
+    pub log_prefill_bytes: u64,
     /// Log entries kept behind the persisted position. For tests.
     pub log_entries_kept: u64,
 }
@@ -133,6 +135,7 @@ impl Default for Settings {
             in_flight_bytes: 64 << 20,
             session_cache_bytes: 64 << 20,
             clock_offset_ms: 0,
+            log_prefill_bytes: 256 << 20,
             log_entries_kept: 100_000,
         }
     }

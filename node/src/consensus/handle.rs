@@ -68,6 +68,8 @@ pub(super) struct Inner {
     pub(super) read_mode: ReadMode,
     /// The term whose leadership was confirmed by a read index, and the machine's sleep at that time.
     pub(super) confirmed: Mutex<Option<(u64, Duration)>>,
+    /// When the leader that this node follows was last heard.
+    pub(super) leader_heard: Mutex<Option<std::time::Instant>>,
     /// Set once everything in the log at start has been applied again.
     pub(super) recovered: std::sync::atomic::AtomicBool,
 }
@@ -97,7 +99,8 @@ impl Consensus {
     pub fn leader(&self) -> Option<Leader> {
         let node = match self.leadership() {
             Ok(leadership) => self.serves(&leadership).then(|| self.node_id())?,
-            Err(leader) => leader?,
+            // A follower keeps its leader's vote when the leader falls silent: nobody knows then who leads.
+            Err(leader) => leader.filter(|_| self.hears_leader())?,
         };
         let applied = self.inner.replica.read();
         let client_address = applied
@@ -353,6 +356,17 @@ impl Consensus {
     fn serves(&self, leadership: &Leadership) -> bool {
         let limit = self.inner.timers.lease() * ISOLATED_LEASES;
         leadership.sole_voter || leadership.quorum_age.is_some_and(|age| age < limit)
+    }
+
+    /// Notes that the leader has just been heard.
+    pub(super) fn note_leader_heard(&self) {
+        *self.inner.leader_heard.lock() = Some(std::time::Instant::now());
+    }
+
+    /// Whether the leader has been heard recently enough to believe that it still leads.
+    fn hears_leader(&self) -> bool {
+        let limit = self.inner.timers.lease() * ISOLATED_LEASES;
+        self.inner.leader_heard.lock().is_some_and(|heard| heard.elapsed() < limit)
     }
 
     /// Cluster time for a proposal of this leader.

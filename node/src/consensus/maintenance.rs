@@ -30,10 +30,16 @@ impl Consensus {
                 continue;
             }
             let expired = self.with_state(|state| state.reapable(Limits::REAP_MAX));
-            let proposed = if expired.is_empty() {
-                self.tick().await
-            } else {
-                self.propose(Command::Reap { keys: expired }).await.map(drop)
+            let propose = async {
+                match expired.is_empty() {
+                    true => self.tick().await,
+                    false => self.propose(Command::Reap { keys: expired }).await.map(drop),
+                }
+            };
+            // Without a quorum a proposal waits for ever.
+            let proposed = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                proposed = propose => proposed,
             };
             if let Err(error) = proposed {
                 tracing::debug!(%error, "a tick was not applied");
@@ -60,7 +66,11 @@ impl Consensus {
     pub(crate) async fn run_announcement(self, member: Member, mut stop: watch::Receiver<bool>) {
         let node = self.node_id();
         while self.with_state(|state: &State| state.members().get(&node) != Some(&member)) {
-            if let Err(error) = self.announce(&member).await {
+            let announced = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                announced = self.announce(&member) => announced,
+            };
+            if let Err(error) = announced {
                 tracing::debug!(error, "not announced yet");
             }
             tokio::select! {

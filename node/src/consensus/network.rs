@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::ready;
 use futures_util::{Stream, StreamExt as _, stream};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{ReplicationClosed, StreamingError};
@@ -122,22 +122,16 @@ impl PeerNetwork {
     }
 }
 
-/// What is in flight on one append stream: how many requests were sent, and since when the oldest waits.
+/// What is in flight on one append stream: when each unanswered request was sent.
 #[derive(Default)]
 struct InFlight {
     sent: Mutex<VecDeque<Instant>>,
-    requests: AtomicU64,
 }
 
-fn append_to_wire(
-    identity: &Identity,
-    target: NodeId,
-    request: AppendRequest,
-    first: bool,
-) -> peer::AppendRequest {
+/// `envelope`: a stream's first message identifies the sender for all of it.
+fn append_to_wire(envelope: Option<peer::Envelope>, request: AppendRequest) -> peer::AppendRequest {
     peer::AppendRequest {
-        // The stream's first message identifies the sender for all of it.
-        envelope: first.then(|| identity.envelope(target)),
+        envelope,
         vote: Some(vote_to_wire(&request.vote)),
         previous: request.prev_log_id.as_ref().map(log_id_to_wire),
         committed: request.leader_commit.as_ref().map(log_id_to_wire),
@@ -160,6 +154,12 @@ fn append_from_wire(response: peer::AppendResponse) -> Result<AppendResult, RpcE
         Some(Answer::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(vote_from_wire(vote)))),
         None => Err(unreachable("an append response without a result")),
     }
+}
+
+type Answers<'s> = Pin<Box<dyn Stream<Item = Result<AppendResult, RpcError>> + Send + 's>>;
+
+fn boxed<'s>(answers: impl Stream<Item = Result<AppendResult, RpcError>> + Send + 's) -> Answers<'s> {
+    Box::pin(answers)
 }
 
 /// The state of one running append stream on the leader.
@@ -213,7 +213,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client(Traffic::Control)?;
-        let message = append_to_wire(&self.network.identity, self.target, rpc, true);
+        let message = append_to_wire(Some(self.network.identity.envelope(self.target)), rpc);
         let answer = self.bounded(Traffic::Control, option.hard_ttl(), client.heartbeat(message)).await?;
         Ok(append_from_wire(answer)?.into())
     }
@@ -231,17 +231,25 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         }
         let peer: &'s PeerNetwork = self;
         Box::pin(async move {
+            let mut input = input;
+            // openraft's pause after an error happens where its requests are made: take the first one before
+            // dialling, or a peer that refuses connections is dialled without a pause.
+            let Some(first) = input.next().await else {
+                return Ok(boxed(stream::empty()));
+            };
             let mut client = peer.client(Traffic::Append)?;
             let in_flight = Arc::new(InFlight::default());
             let (identity, target) = (Arc::clone(&peer.network.identity), peer.target);
+            let mut envelope = Some(identity.envelope(target));
             let sent = Arc::clone(&in_flight);
-            let requests = input.map(move |request| {
+            let requests = stream::once(ready(first)).chain(input).map(move |request| {
                 sent.sent.lock().push_back(Instant::now());
-                let first = sent.requests.fetch_add(1, Ordering::Relaxed) == 0;
-                append_to_wire(&identity, target, request, first)
+                append_to_wire(envelope.take(), request)
             });
             let deadline = peer.network.timers.append_deadline;
-            let responses = peer.bounded(Traffic::Append, deadline, client.append(requests)).await?;
+            let opened = peer.bounded(Traffic::Append, deadline, client.append(requests)).await;
+            peer.network.peers.note_reachable(peer.target, opened.as_ref().err());
+            let responses = opened?;
             let replication = Replication { peer, responses, in_flight, deadline };
             let answers = stream::unfold(Some(replication), |replication| async move {
                 let mut replication = replication?;
@@ -249,9 +257,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                 let last = !matches!(answer, Ok(Ok(_)));
                 Some((answer, (!last).then_some(replication)))
             });
-            let answers: Pin<Box<dyn Stream<Item = Result<AppendResult, RpcError>> + Send + 's>> =
-                Box::pin(answers);
-            Ok(answers)
+            Ok(boxed(answers))
         })
     }
 

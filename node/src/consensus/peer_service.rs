@@ -133,7 +133,11 @@ impl Peer for PeerService {
         }
         let (previous, last) = (request.prev_log_id.clone(), request.prev_log_id.clone());
         let response = self.raft.append_entries(request).await.map_err(stopped)?;
-        Ok(Response::new(append_response(response.into_stream_result(previous, last))))
+        let result = response.into_stream_result(previous, last);
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            self.consensus.note_leader_heard();
+        }
+        Ok(Response::new(append_response(result)))
     }
 
     async fn vote(

@@ -1,6 +1,6 @@
 //! Long-lived channels to the other nodes, a separate one for each kind of traffic, so that none delays another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ const WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Default)]
 pub(crate) struct Peers {
     channels: Mutex<HashMap<(NodeId, Traffic), (String, Channel)>>,
+    /// Nodes whose append stream could not be opened: told once, not at each try.
+    unreachable: Mutex<HashSet<NodeId>>,
 }
 
 impl Peers {
@@ -66,5 +68,15 @@ impl Peers {
     /// Forgets a channel on which a deadline passed: whatever hangs in it dies with it, the next call dials anew.
     pub(crate) fn drop_channel(&self, node: NodeId, traffic: Traffic) {
         self.channels.lock().remove(&(node, traffic));
+    }
+
+    /// Logs when a node becomes unreachable for replication, and when it is back.
+    pub(crate) fn note_reachable(&self, node: NodeId, error: Option<&impl std::fmt::Display>) {
+        let mut unreachable = self.unreachable.lock();
+        match error {
+            Some(error) if unreachable.insert(node) => tracing::warn!(node, %error, "a node cannot be replicated to"),
+            None if unreachable.remove(&node) => tracing::info!(node, "a node can be replicated to again"),
+            _ => {}
+        }
     }
 }

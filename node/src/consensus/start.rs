@@ -110,7 +110,7 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
     let identity = quorate_storage::Identity { cluster_id: cluster, node_id: settings.node_id };
     let dir = DataDir::open(&settings.data_dir, identity, rand::random::<u64>() | 1)?;
     let floor = Floor::open(&dir)?;
-    let log = RaftLog::open(&dir, &floor, LogOptions::default())?;
+    let log = RaftLog::open(&dir, &floor, LogOptions { prefill_bytes: settings.log_prefill_bytes, ..LogOptions::default() })?;
     let options = SessionOptions { cache_bytes: settings.session_cache_bytes };
     let (store, loaded) = SledStore::open(&dir, &floor, options)?;
     let applied = match loaded {
@@ -226,6 +226,7 @@ impl Running {
                 timers,
                 read_mode: settings.read_mode,
                 confirmed: Mutex::new(None),
+                leader_heard: Mutex::new(None),
                 recovered: AtomicBool::new(false),
             }),
         };

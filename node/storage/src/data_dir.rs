@@ -17,7 +17,9 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum;
+use crate::disk::Disk;
 use crate::error::{REMEDY_NEW_ID, StorageError};
+use crate::floor::Floor;
 
 const IDENTITY_FORMAT: u8 = 1;
 
@@ -42,6 +44,7 @@ pub struct DataDir {
     path: PathBuf,
     incarnation: u64,
     fresh: bool,
+    disk: Disk,
     _lock: Arc<File>,
 }
 
@@ -52,19 +55,34 @@ impl DataDir {
     /// # Errors
     /// In use by a live process, another node's or cluster's, damaged, or not accessible.
     pub fn open(path: &Path, identity: Identity, incarnation: u64) -> Result<DataDir, StorageError> {
+        Self::open_on(Disk::default(), path, identity, incarnation)
+    }
+
+    /// As [`DataDir::open`], with log and floor file on `disk`.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub fn open_on(
+        disk: Disk,
+        path: &Path,
+        identity: Identity,
+        incarnation: u64,
+    ) -> Result<DataDir, StorageError> {
         fs::create_dir_all(path).map_err(StorageError::io("create the data directory", path))?;
         let lock = lock(path)?;
         let file = path.join("identity");
         let (incarnation, fresh) = match fs::read(&file) {
             Ok(bytes) => (check_identity(&file, &bytes, identity)?, false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                refuse_leftovers(path)?;
+                refuse_leftovers(path, &disk)?;
+                // The floor file first: with an identity, a missing floor file is always a lost one.
+                Floor::create(path, &disk)?;
                 write_identity(path, &IdentityRecord { identity, incarnation })?;
                 (incarnation, true)
             }
             Err(error) => return Err(StorageError::io("read", &file)(error)),
         };
-        Ok(DataDir { path: path.to_owned(), incarnation, fresh, _lock: Arc::new(lock) })
+        Ok(DataDir { path: path.to_owned(), incarnation, fresh, disk, _lock: Arc::new(lock) })
     }
 
     /// The random number that this directory got when it was made.
@@ -83,6 +101,10 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Where the Raft log lives.
@@ -180,9 +202,11 @@ fn check_identity(file: &Path, bytes: &[u8], expected: Identity) -> Result<u64, 
 }
 
 /// A directory without an identity must hold nothing else of ours: it may be one that lost its identity file.
-fn refuse_leftovers(dir: &Path) -> Result<(), StorageError> {
+fn refuse_leftovers(dir: &Path, disk: &Disk) -> Result<(), StorageError> {
     for name in ["floor", "log", "sessions"] {
-        if dir.join(name).exists() {
+        let left = dir.join(name);
+        // A start that was killed while it made the directory leaves a floor file that holds nothing.
+        if left.exists() && !(name == "floor" && Floor::is_pristine(&left, disk)) {
             return Err(StorageError::Corrupt {
                 path: dir.join("identity"),
                 detail: format!("it is missing, but `{name}` is there"),
@@ -195,7 +219,9 @@ fn refuse_leftovers(dir: &Path) -> Result<(), StorageError> {
 
 fn write_identity(dir: &Path, record: &IdentityRecord) -> Result<(), StorageError> {
     let (file, draft) = (dir.join("identity"), dir.join("identity.new"));
-    let mut bytes = postcard::to_extend(record, vec![IDENTITY_FORMAT]).unwrap_or_default();
+    let encoded = postcard::to_extend(record, vec![IDENTITY_FORMAT]);
+    let mut bytes =
+        encoded.map_err(|error| StorageError::io("encode", &draft)(std::io::Error::other(error)))?;
     bytes.extend(checksum(&bytes).to_le_bytes());
     let mut out = File::create(&draft).map_err(StorageError::io("create", &draft))?;
     out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(StorageError::io("write", &draft))?;
@@ -206,3 +232,6 @@ fn write_identity(dir: &Path, record: &IdentityRecord) -> Result<(), StorageErro
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

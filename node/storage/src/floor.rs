@@ -1,27 +1,28 @@
 //! The floor file: what must not be found lost when the node comes back.
 //!
-//! Two slots of 512 bytes, written in turn, each synced before it counts: a torn write spoils one slot, the other
-//! still holds the state before.
+//! Two slots of 4,096 bytes (one page and one sector of today's drives, so that a torn write spoils one alone). What
+//! was promised (a vote, a purge, the sessions' position) is acknowledged only once both slots hold it: one damaged
+//! slot then loses no promise. The synced log id, a lower bound that moves all the time, goes to one slot in turn.
 //!
 //! ```text
 //! slot: format u8 | generation u64 | length u16 | postcard(FloorState) | zeros | XXH3 of all before, in the last 8 bytes
 //! ```
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use raft_engine::env::{FileSystem as _, Handle as _, Permission};
 use serde::{Deserialize, Serialize};
 
 use crate::checksum;
 use crate::data_dir::{DataDir, sync_dir};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{REMEDY_NEW_ID, StorageError};
 use crate::log::{LogId, Vote};
 
 const FORMAT: u8 = 1;
-const SLOT_BYTES: usize = 512;
+const SLOT_BYTES: usize = 4096;
 const HEAD_BYTES: usize = 11;
 
 /// What the session store promised: it holds at least this.
@@ -36,25 +37,60 @@ pub struct SessionsFloor {
 }
 
 /// Everything the floor file holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FloorState {
     /// The last vote, on disk before it was answered.
     pub vote: Option<Vote>,
-    /// A log id known to be synced; at most a moment behind the last one.
+    /// An entry that is synced; at most a moment behind the last one. The log must hold it, or be purged beyond it.
     pub synced: Option<LogId>,
     /// The log has nothing at or before this.
     pub purged: Option<LogId>,
+    /// The index that a log never purged begins with.
+    pub first: Option<u64>,
     /// Which of raft-engine's groups is the log; rises when the log is emptied for a snapshot.
     pub group: u64,
     /// The session store's part.
     pub sessions: Option<SessionsFloor>,
 }
 
+impl Default for FloorState {
+    fn default() -> Self {
+        FloorState { vote: None, synced: None, purged: None, first: None, group: 1, sessions: None }
+    }
+}
+
+/// One of the two slots.
+#[derive(Clone, Copy)]
+enum Slot {
+    First,
+    Second,
+}
+
+impl Slot {
+    fn offset(self) -> u64 {
+        match self {
+            Slot::First => 0,
+            Slot::Second => SLOT_BYTES as u64,
+        }
+    }
+
+    fn other(self) -> Slot {
+        match self {
+            Slot::First => Slot::Second,
+            Slot::Second => Slot::First,
+        }
+    }
+}
+
 struct Inner {
-    file: File,
+    file: DiskFile,
     path: PathBuf,
     generation: u64,
     state: FloorState,
+    /// The older slot, to be written next.
+    next: Slot,
+    /// A write or sync failed: what the file holds is unknown.
+    failed: bool,
 }
 
 /// The open floor file; clones share it.
@@ -63,18 +99,20 @@ pub struct Floor {
     inner: Arc<Mutex<Inner>>,
 }
 
-fn encode_slot(generation: u64, state: &FloorState) -> [u8; SLOT_BYTES] {
+fn encode_slot(generation: u64, state: &FloorState) -> Result<[u8; SLOT_BYTES], String> {
     let mut slot = [0; SLOT_BYTES];
-    // A FloorState takes at most ~150 bytes: see the test.
-    let body = postcard::to_stdvec(state).unwrap_or_default();
-    let length = u16::try_from(body.len()).unwrap_or(0);
+    let body = postcard::to_stdvec(state).map_err(|error| error.to_string())?;
+    if body.len() > SLOT_BYTES - HEAD_BYTES - 8 {
+        return Err(format!("{} bytes do not fit a slot", body.len()));
+    }
+    let length = u16::try_from(body.len()).map_err(|error| error.to_string())?;
     let head = [FORMAT].into_iter().chain(generation.to_le_bytes()).chain(length.to_le_bytes());
     for (to, from) in slot.iter_mut().zip(head.chain(body)) {
         *to = from;
     }
     let (content, sum) = slot.split_at_mut(SLOT_BYTES - 8);
     sum.copy_from_slice(&checksum(content).to_le_bytes());
-    slot
+    Ok(slot)
 }
 
 fn decode_slot(slot: &[u8]) -> Result<(u64, FloorState), String> {
@@ -99,63 +137,71 @@ fn decode_slot(slot: &[u8]) -> Result<(u64, FloorState), String> {
 }
 
 impl Floor {
-    /// Opens the floor file of `dir`; makes it when the directory is new.
+    /// Opens the floor file of `dir`, which was made with the directory.
     ///
     /// # Errors
-    /// Both slots unreadable, or the file missing beside an existing log.
+    /// The file is missing, or neither slot is readable: that is never "never voted".
     pub fn open(dir: &DataDir) -> Result<Floor, StorageError> {
-        let path = dir.floor_path();
+        Self::open_at(dir.floor_path(), dir.disk())
+    }
+
+    fn open_at(path: PathBuf, disk: &Disk) -> Result<Floor, StorageError> {
         if !path.exists() {
-            if dir.log_path().exists() || dir.sessions_path().exists() {
-                return Err(StorageError::Corrupt {
-                    path,
-                    detail: "it is missing, but the log or the sessions are there".into(),
-                    remedy: REMEDY_NEW_ID,
-                });
-            }
-            return Self::create(dir.path(), &path);
+            return Err(StorageError::Corrupt {
+                path,
+                detail: "it is missing: votes and acknowledgements may be forgotten".into(),
+                remedy: REMEDY_NEW_ID,
+            });
         }
-        let file =
-            OpenOptions::new().read(true).write(true).open(&path).map_err(StorageError::io("open", &path))?;
-        let mut newest: Option<(u64, FloorState)> = None;
+        let file = disk.open(&path, Permission::ReadWrite).map_err(StorageError::io("open", &path))?;
+        // A process that was killed may have left a slot written but not synced; from here on it counts.
+        file.sync().map_err(StorageError::io("sync", &path))?;
+        let mut newest: Option<(u64, FloorState, Slot)> = None;
         let mut faults = Vec::new();
-        for (number, offset) in [0, SLOT_BYTES as u64].into_iter().enumerate() {
-            let mut slot = [0; SLOT_BYTES];
-            let read = file.read_exact_at(&mut slot, offset).map_err(|error| error.to_string());
-            match read.and_then(|()| decode_slot(&slot)) {
-                Ok(found) if newest.as_ref().is_none_or(|(generation, _)| found.0 > *generation) => {
-                    newest = Some(found);
+        for slot in [Slot::First, Slot::Second] {
+            let mut bytes = [0; SLOT_BYTES];
+            let read = file.read_exact_at(&mut bytes, slot.offset()).map_err(|error| error.to_string());
+            match read.and_then(|()| decode_slot(&bytes)) {
+                Ok((generation, state)) => {
+                    if newest.as_ref().is_none_or(|(newest, ..)| generation > *newest) {
+                        newest = Some((generation, state, slot));
+                    }
                 }
-                Ok(_) => {}
-                Err(fault) => faults.push(format!("slot {number}: {fault}")),
+                Err(fault) => faults.push(format!("slot at offset {}: {fault}", slot.offset())),
             }
         }
-        let Some((generation, state)) = newest else {
+        let Some((generation, state, slot)) = newest else {
             return Err(StorageError::Corrupt { path, detail: faults.join("; "), remedy: REMEDY_NEW_ID });
         };
         for fault in faults {
             tracing::warn!(path = %path.display(), fault, "one slot of the floor file is unreadable; the other serves");
         }
-        Ok(Self::with(file, path, generation, state))
-    }
-
-    fn create(dir: &Path, path: &Path) -> Result<Floor, StorageError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(StorageError::io("create", path))?;
-        let floor = Self::with(file, path.to_owned(), 0, FloorState { group: 1, ..FloorState::default() });
-        // Both slots, so that from here on an unreadable slot means damage.
-        floor.update(|_| {})?;
-        floor.update(|_| {})?;
-        sync_dir(dir)?;
+        let next = slot.other();
+        let floor = Floor {
+            inner: Arc::new(Mutex::new(Inner { file, path, generation, state, next, failed: false })),
+        };
+        // Both slots sound and equal: the next damage of either loses nothing.
+        floor.inner.lock().write_both()?;
         Ok(floor)
     }
 
-    fn with(file: File, path: PathBuf, generation: u64, state: FloorState) -> Floor {
-        Floor { inner: Arc::new(Mutex::new(Inner { file, path, generation, state })) }
+    /// Makes the floor file of a new directory: all of it, or nothing.
+    pub(crate) fn create(dir: &Path, disk: &Disk) -> Result<(), StorageError> {
+        let (path, draft) = (dir.join("floor"), dir.join("floor.new"));
+        let file = disk.create(&draft).map_err(StorageError::io("create", &draft))?;
+        file.truncate(0).map_err(StorageError::io("empty", &draft))?;
+        let slot = encode_slot(1, &FloorState::default()).map_err(undecodable(&draft))?;
+        for place in [Slot::First, Slot::Second] {
+            file.write_all_at(&slot, place.offset()).map_err(StorageError::io("write", &draft))?;
+        }
+        file.sync().map_err(StorageError::io("sync", &draft))?;
+        disk.rename(&draft, &path).map_err(StorageError::io("rename to", &path))?;
+        sync_dir(dir)
+    }
+
+    /// Whether the file at `path` holds nothing yet: its directory was being made when the process ended.
+    pub(crate) fn is_pristine(path: &Path, disk: &Disk) -> bool {
+        Self::open_at(path.to_owned(), disk).is_ok_and(|floor| floor.state() == FloorState::default())
     }
 
     /// What it holds.
@@ -175,45 +221,69 @@ impl Floor {
     /// # Errors
     /// The write or its sync failed: the process must stop.
     pub fn set_sessions(&self, sessions: SessionsFloor) -> Result<(), StorageError> {
-        self.update(|state| state.sessions = Some(sessions))
+        self.promise(|state| state.sessions = Some(sessions))
     }
 
-    /// Changes the state and writes it to the older slot; durable when it returns.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut FloorState)) -> Result<(), StorageError> {
+    /// Changes what is promised: in both slots, durable when it returns.
+    pub(crate) fn promise(&self, change: impl FnOnce(&mut FloorState)) -> Result<(), StorageError> {
         let mut inner = self.inner.lock();
-        change(&mut inner.state);
-        inner.generation += 1;
-        let slot = encode_slot(inner.generation, &inner.state);
-        let offset = if inner.generation % 2 == 0 { 0 } else { SLOT_BYTES as u64 };
-        inner.file.write_all_at(&slot, offset).map_err(StorageError::io("write", &inner.path))?;
-        inner.file.sync_data().map_err(StorageError::io("sync", &inner.path))
+        if inner.change(change) {
+            inner.write_both()?;
+        }
+        Ok(())
     }
+
+    /// Raises the synced log id to what `synced` says once no other change is under way: in one slot, durable when
+    /// it returns.
+    pub(crate) fn note_synced(&self, synced: impl FnOnce() -> Option<LogId>) -> Result<(), StorageError> {
+        let mut inner = self.inner.lock();
+        if inner.change(|state| state.synced = synced()) {
+            inner.generation += 1;
+            inner.write_one()?;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Whether `change` changed anything.
+    fn change(&mut self, change: impl FnOnce(&mut FloorState)) -> bool {
+        let before = self.state.clone();
+        change(&mut self.state);
+        self.state != before || self.failed
+    }
+
+    fn write_both(&mut self) -> Result<(), StorageError> {
+        self.generation += 1;
+        self.write_one()?;
+        self.write_one()
+    }
+
+    /// The state, to the older slot.
+    fn write_one(&mut self) -> Result<(), StorageError> {
+        if std::mem::replace(&mut self.failed, true) {
+            return Err(StorageError::Refused {
+                path: self.path.clone(),
+                detail: "an earlier write of it failed".into(),
+                remedy: "check the disk, then start the node again",
+            });
+        }
+        let slot = encode_slot(self.generation, &self.state).map_err(undecodable(&self.path))?;
+        self.file
+            .write_all_at(&slot, self.next.offset())
+            .and_then(|()| self.file.sync())
+            .map_err(StorageError::io("write", &self.path))?;
+        self.next = self.next.other();
+        self.failed = false;
+        Ok(())
+    }
+}
+
+/// A state that cannot be encoded: nothing is written.
+fn undecodable(path: &Path) -> impl FnOnce(String) -> StorageError {
+    let path = path.to_owned();
+    move |error| StorageError::Io { path, action: "encode", source: std::io::Error::other(error) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_state_fits_a_slot() {
-        let id = LogId { term: u64::MAX, node: u64::MAX, index: u64::MAX };
-        let state = FloorState {
-            vote: Some(Vote { term: u64::MAX, node: u64::MAX, committed: true }),
-            synced: Some(id),
-            purged: Some(id),
-            group: u64::MAX,
-            sessions: Some(SessionsFloor { index: u64::MAX, records: u64::MAX, digest: u128::MAX }),
-        };
-        assert_eq!(decode_slot(&encode_slot(7, &state)), Ok((7, state)));
-    }
-
-    #[test]
-    fn every_flipped_bit_of_a_slot_is_noticed() {
-        let slot = encode_slot(3, &FloorState { group: 1, ..FloorState::default() });
-        for bit in 0..SLOT_BYTES * 8 {
-            let mut damaged = slot;
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_slot(&damaged).is_err(), "bit {bit}");
-        }
-    }
-}
+mod tests;

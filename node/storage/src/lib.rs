@@ -6,9 +6,11 @@
 //! data_dir   the directory: its lock, its identity             log        the Raft log (raft-engine)
 //! floor      the two-slot file below which nothing may be lost sessions   the session store (sled), written behind
 //! error      what can go wrong, and the remedy                 snapshot   a whole state as a stream of bytes
+//! disk       the files of log and floor: the seam for faults
 //! ```
 
 mod data_dir;
+pub mod disk;
 mod error;
 mod floor;
 mod log;
@@ -18,7 +20,7 @@ mod snapshot;
 pub use data_dir::{DataDir, Identity};
 pub use error::{StorageError, fatal};
 pub use floor::{Floor, FloorState, SessionsFloor};
-pub use log::{Done, LogId, LogOptions, LogRecord, RaftLog, Vote};
+pub use log::{Done, LogId, LogOptions, LogRecord, RaftLog, Threads, Vote};
 pub use sessions::{
     AppliedPosition, Cut, Health, Loaded, MemoryStore, OnFatal, OnPersisted, SessionOptions, SledStore,
     StateStore, WriteBehind, WriteReport,

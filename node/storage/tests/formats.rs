@@ -6,11 +6,12 @@ use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use quorate_state::{
-    ClusterTime, Command, CreateSession, Member, Operation, Proposal, RequestId, SessionId, SessionKey, State, Timeouts,
+    ClusterTime, Command, CreateSession, Member, Operation, Proposal, RequestId, SessionId, SessionKey,
+    State, Timeouts,
 };
 use quorate_storage::{
-    AppliedPosition, Cut, DataDir, Floor, Identity, LogId, LogOptions, LogRecord, RaftLog, SessionOptions, SledStore,
-    SnapshotReader, SnapshotWriter, Vote, WriteBehind,
+    AppliedPosition, Cut, DataDir, Floor, Identity, LogId, LogOptions, LogRecord, RaftLog, SessionOptions,
+    SledStore, SnapshotReader, SnapshotWriter, Vote, WriteBehind,
 };
 
 const IDENTITY: Identity = Identity { cluster_id: 0xc0ffee, node_id: 3 };
@@ -51,7 +52,11 @@ fn proposals() -> Vec<Proposal> {
             Operation::Create(CreateSession {
                 namespace: "default".into(),
                 key,
-                attributes: [("name".into(), Bytes::from(vec![b'v'; usize::try_from(sequence * 900).unwrap()]))].into(),
+                attributes: [(
+                    "name".into(),
+                    Bytes::from(vec![b'v'; usize::try_from(sequence * 900).unwrap()]),
+                )]
+                .into(),
                 principal: "alice".into(),
                 timeouts: Timeouts { idle_ms: Some(86_400_000), absolute_ms: None },
             })
@@ -59,7 +64,8 @@ fn proposals() -> Vec<Proposal> {
         let request = Some(RequestId { client: 9, sequence, lowest_unanswered: 1 });
         commands.push(Command::Operate { request, operation });
     }
-    let stamped = |(command, tick): (Command, u64)| Proposal { stamp: ClusterTime(1_800_000_000_000 + tick), command };
+    let stamped =
+        |(command, tick): (Command, u64)| Proposal { stamp: ClusterTime(1_800_000_000_000 + tick), command };
     commands.into_iter().zip(0..).map(stamped).collect()
 }
 
@@ -77,7 +83,11 @@ fn position() -> AppliedPosition {
 
 fn records() -> Vec<LogRecord> {
     let id = |index| LogId { term: 2, node: 1, index };
-    proposals().iter().zip(1..).map(|(proposal, index)| LogRecord { id: id(index), bytes: proposal.encode() }).collect()
+    proposals()
+        .iter()
+        .zip(1..)
+        .map(|(proposal, index)| LogRecord { id: id(index), bytes: proposal.encode() })
+        .collect()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -68,7 +68,7 @@ fn creates(live: &str) -> Vec<Case> {
         case(
             "5000 attributes",
             create(|r| r.attributes = attributes(5000, 1)),
-            invalid,
+            exhausted,
             "TOO_MANY_ATTRIBUTES",
         ),
         case("too large", create(|r| r.attributes = attributes(3, 400_000)), exhausted, "SESSION_TOO_LARGE"),

@@ -21,6 +21,9 @@ pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 /// The server under test.
 pub(crate) const QUORATED: &str = env!("CARGO_BIN_EXE_quorated-under-test");
 
+/// Hundreds of megabytes for each short-lived node would be most of the work.
+const PREFILL_NONE: &str = "--log-prefill-bytes=0";
+
 /// Three nodes, ready.
 pub(crate) async fn three() -> Result<ProcessCluster, HarnessError> {
     ProcessCluster::start(&options(3)).await
@@ -31,9 +34,17 @@ pub(crate) async fn one() -> Result<ProcessCluster, HarnessError> {
     ProcessCluster::start(&options(1)).await
 }
 
-/// `nodes` nodes of the server under test.
+/// `nodes` nodes of the server under test, with the timers of a wide network: several unoptimised clusters share this
+/// machine, and elections without cause are no subject of most tests.
 pub(crate) fn options(nodes: u64) -> ClusterOptions {
-    ClusterOptions { nodes, ..ClusterOptions::new(QUORATED) }
+    let arguments = ["--timing=wan", PREFILL_NONE].map(Into::into).into();
+    ClusterOptions { nodes, arguments, ..ClusterOptions::new(QUORATED) }
+}
+
+/// Three nodes, ready, with the timers that users get.
+pub(crate) async fn three_as_shipped() -> Result<ProcessCluster, HarnessError> {
+    let arguments = vec![PREFILL_NONE.into()];
+    ProcessCluster::start(&ClusterOptions { arguments, ..ClusterOptions::new(QUORATED) }).await
 }
 
 /// A plain stub for one node.

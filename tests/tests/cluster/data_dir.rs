@@ -129,7 +129,7 @@ async fn a_damaged_identity_is_refused_and_never_made_anew() -> Outcome {
 
 #[tokio::test]
 async fn a_damaged_floor_is_refused_and_one_bad_slot_is_not() -> Outcome {
-    const SLOT_BYTES: usize = 512;
+    const SLOT_BYTES: usize = 4096;
     let (mut cluster, dir) = stopped().await?;
     let file = dir.join("floor");
     let sound = fs::read(&file)?;

@@ -1,14 +1,14 @@
 use quorate_tests::load::Workload;
 use quorate_tests::{PATIENCE, Source};
 
-use crate::common::{Outcome, three};
+use crate::common::{Outcome, three_as_shipped};
 
 const WRITERS: usize = 8;
 const WRITES: usize = 150;
 
 #[tokio::test]
 async fn everything_acknowledged_outlives_kill_9() -> Outcome {
-    let mut cluster = three().await?;
+    let mut cluster = three_as_shipped().await?;
     let client = cluster.client()?;
     let mut workload = Workload::new(&client, WRITERS, 1);
     for victims in ["leader", "follower", "all"] {

@@ -6,12 +6,12 @@ use rustix::process::Signal;
 use tonic::Code;
 
 use crate::common::{
-    Outcome, assert_everywhere, create_request, looking, reason, session, stub, three, wait_applied,
+    Outcome, assert_everywhere, create_request, looking, reason, session, stub, three, three_as_shipped, wait_applied,
 };
 
 #[tokio::test]
 async fn every_node_has_every_write_and_the_cluster_outlives_its_leader() -> Outcome {
-    let mut cluster = three().await?;
+    let mut cluster = three_as_shipped().await?;
     let client = cluster.client()?;
     let mut made = Vec::new();
     for number in 0..20 {

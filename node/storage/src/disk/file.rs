@@ -24,7 +24,6 @@ impl std::fmt::Debug for Disk {
 
 impl Disk {
     /// A disk whose every operation `watch` sees first.
-    #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub fn watched(watch: Arc<dyn DiskWatch>) -> Disk {
         Disk { watch: Some(watch) }

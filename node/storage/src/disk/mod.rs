@@ -11,8 +11,7 @@ mod file;
 mod simulated;
 mod watch;
 
-pub use file::Disk;
-pub(crate) use file::DiskFile;
+pub use file::{Disk, DiskCursor, DiskFile};
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated::{Files, Image, Loss, SimulatedDisk};
 pub use watch::{DiskEvent, DiskWatch};

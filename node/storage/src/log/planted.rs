@@ -4,8 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     None,
-    #[cfg(feature = "planted-bugs")]
-    AcknowledgeBeforeSync,
+    /// Calls back before anything is written. `linger`: and keeps the records in memory for a while, where a kill
+    /// drops them as a power cut drops what is written but not synced.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    AcknowledgeBeforeSync { linger: bool },
 }
 
 impl Bug {
@@ -13,7 +15,7 @@ impl Bug {
     pub(super) fn from_environment() -> Self {
         #[cfg(feature = "planted-bugs")]
         if std::env::var("QUORATE_PLANTED_BUG").is_ok_and(|bug| bug == "acknowledge-before-sync") {
-            return Bug::AcknowledgeBeforeSync;
+            return Bug::AcknowledgeBeforeSync { linger: true };
         }
         Bug::None
     }
@@ -22,10 +24,10 @@ impl Bug {
         self != Bug::None
     }
 
-    /// Keeps acknowledged records in memory for a while, where a kill drops them as a power cut drops what is
-    /// written but not synced.
     pub(super) fn linger(self) {
         #[cfg(feature = "planted-bugs")]
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        if self == (Bug::AcknowledgeBeforeSync { linger: true }) {
+            std::thread::sleep(std::time::Duration::from_millis(150));
+        }
     }
 }

@@ -1,329 +1,291 @@
-//! The handle of the log, its cache of recent entries, and the checks at start.
+//! The handle of the log.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use super::chores::Chores;
 use super::engine::LogEngine;
+use super::open;
+use super::options::{LogOptions, Threads};
+use super::planted::Bug;
+use super::queue::Job;
+use super::shared::Shared;
 use super::types::{Done, LogId, LogRecord, Vote};
-use super::writer::{Job, Writer};
+use super::writer::Writer;
 use crate::data_dir::DataDir;
-use crate::error::{REMEDY_NEW_ID, StorageError};
+use crate::error::StorageError;
 use crate::floor::Floor;
 
-/// Sizes of the log.
-#[derive(Clone, Debug)]
-pub struct LogOptions {
-    /// A file is closed and the next begun at this size; that rotation syncs inline.
-    pub file_bytes: u64,
-    /// raft-engine moves entries out of old files only beyond this.
-    pub purge_threshold_bytes: u64,
-    /// Files made ready at the first start, so that appends need no allocation; 0: none.
-    pub prefill_bytes: u64,
-    /// Recent entries kept in memory for replication.
-    pub cache_bytes: usize,
+/// Who works for one log.
+enum Workers {
+    Threads { writer: JoinHandle<()>, chores: Chores },
+    Inline,
 }
 
-impl Default for LogOptions {
-    fn default() -> Self {
-        LogOptions {
-            file_bytes: 32 << 20,
-            purge_threshold_bytes: 1 << 30,
-            prefill_bytes: 256 << 20,
-            cache_bytes: 64 << 20,
-        }
-    }
+/// Shared by all handles; the last one to go closes the log.
+struct Owner {
+    shared: Arc<Shared>,
+    workers: Mutex<Option<Workers>>,
+    /// Used with [`Threads::Inline`] alone.
+    inline: Mutex<Writer>,
+    /// Keeps the directory locked while the log is open.
+    _dir: DataDir,
 }
 
-/// The log as it is in memory: what may be read, whether synced yet or not.
-struct Tail {
-    /// Consecutive; ends with the last entry. Older entries are in the engine alone.
-    records: VecDeque<LogRecord>,
-    bytes: usize,
-    first: Option<u64>,
-    last: Option<LogId>,
-    purged: Option<LogId>,
-    vote: Option<Vote>,
-    synced: Option<LogId>,
-    group: u64,
-}
-
-/// What the handle and the writing thread share.
-pub(super) struct Shared {
-    pub(super) engine: LogEngine,
-    pub(super) floor: Floor,
-    tail: Mutex<Tail>,
-    cache_bytes: usize,
-}
-
-impl Shared {
-    pub(super) fn group(&self) -> u64 {
-        self.tail.lock().group
-    }
-
-    pub(super) fn set_synced(&self, id: LogId) {
-        let mut tail = self.tail.lock();
-        // What was truncated while it was being written does not count.
-        let front = tail.records.front().map_or(u64::MAX, |record| record.id.index);
-        let offset = id.index.checked_sub(front).and_then(|offset| usize::try_from(offset).ok());
-        if offset.and_then(|offset| tail.records.get(offset)).is_none_or(|record| record.id != id) {
-            return;
-        }
-        tail.synced = Some(id);
-        // What is synced need not stay in memory beyond the cache's size.
-        while tail.bytes > self.cache_bytes {
-            let synced = tail.records.front().is_some_and(|record| record.id.index <= id.index);
-            match tail.records.pop_front().filter(|_| synced) {
-                Some(record) => tail.bytes -= record.bytes.len(),
-                None => break,
+impl Owner {
+    fn close(&self) {
+        let mut workers = self.workers.lock();
+        let Some(working) = workers.take() else { return };
+        self.shared.queue.close();
+        match working {
+            Workers::Inline => self.inline.lock().drain(),
+            // A callback dropped the last handle: the writer ends by itself, after what is queued.
+            Workers::Threads { writer, .. } if writer.thread().id() == std::thread::current().id() => return,
+            Workers::Threads { writer, chores } => {
+                if writer.join().is_err() {
+                    tracing::error!("the log's writer panicked");
+                }
+                chores.stop();
             }
         }
-    }
-
-    /// After a purge up to `upto`; `all` when nothing is left and the next group begins.
-    pub(super) fn forget_upto(&self, upto: LogId, all: bool) {
-        let mut tail = self.tail.lock();
-        tail.purged = Some(upto);
-        while let Some(record) = tail.records.front().filter(|record| record.id.index <= upto.index) {
-            let bytes = record.bytes.len();
-            tail.records.pop_front();
-            tail.bytes -= bytes;
+        if !self.shared.has_failed()
+            && let Err(error) = self.shared.note_synced()
+        {
+            self.shared.fail(&error);
         }
-        if all {
-            tail.group += 1;
-            tail.synced = tail.synced.max(Some(upto));
-        }
-        match tail.last {
-            Some(last) if last.index > upto.index => tail.first = Some(upto.index + 1),
-            _ => (tail.first, tail.last) = (None, None),
-        }
+        self.shared.drop_engine();
     }
 }
 
-/// The Raft log; clones share it.
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The Raft log and the vote; clones share it.
+///
+/// Calls that take a [`Done`] only queue: what they ask is done in the order of the calls, votes and purges among
+/// appends, and called back in that order. A failed write or sync ends the process (see [`LogOptions::on_fatal`]); no
+/// callback succeeds after it.
 #[derive(Clone)]
 pub struct RaftLog {
-    shared: Arc<Shared>,
-    jobs: Sender<Job>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    owner: Arc<Owner>,
 }
 
 impl RaftLog {
-    /// Opens the log of `dir`, checks it against `floor`, starts its thread.
+    /// Opens the log of `dir`, checks it against `floor`, starts its threads.
     ///
     /// # Errors
-    /// Damaged, or below the floor: something that was acknowledged is gone.
+    /// Damaged, or below the floor: something that was acknowledged may be gone.
     pub fn open(dir: &DataDir, floor: &Floor, options: LogOptions) -> Result<RaftLog, StorageError> {
+        Self::open_with(dir, floor, options, Bug::from_environment())
+    }
+
+    pub(super) fn open_with(
+        dir: &DataDir,
+        floor: &Floor,
+        options: LogOptions,
+        bug: Bug,
+    ) -> Result<RaftLog, StorageError> {
         let path = dir.log_path();
-        let engine = LogEngine::open(&path, &options)?;
         let state = floor.state();
-        for group in engine.groups().into_iter().filter(|group| *group != state.group) {
-            // Emptied for a snapshot; the process ended before the engine had forgotten it.
-            engine.compact(group, u64::MAX);
-        }
-        let span = engine
-            .span(state.group)
-            .filter(|(_, last)| state.purged.is_none_or(|purged| purged.index < *last));
-        let last = match span {
-            Some((_, last)) => engine.read(state.group, last, last + 1, None)?.pop().map(|record| record.id),
-            None => None,
+        let engine = LogEngine::open(&path, dir.disk(), &options)?;
+        let tail = open::check(&engine, &state)?;
+        open::forget_purged(&engine, &state)?;
+        let threads = options.threads;
+        let shared = Arc::new(Shared::new(engine, floor.clone(), tail, options));
+        let owner = Owner {
+            workers: Mutex::new(None),
+            inline: Mutex::new(Writer::new(Arc::clone(&shared), bug)),
+            shared: Arc::clone(&shared),
+            _dir: dir.clone(),
         };
-        let damaged = |detail| StorageError::Corrupt { path: path.clone(), detail, remedy: REMEDY_NEW_ID };
-        if last.max(state.purged) < state.synced {
-            let (found, floor) = (last.or(state.purged), state.synced);
-            return Err(damaged(format!(
-                "the log ends at {}, but entries up to {} were synced and may have been acknowledged",
-                describe(found),
-                describe(floor)
-            )));
-        }
-        let first = span.map(|(first, _)| state.purged.map_or(first, |purged| first.max(purged.index + 1)));
-        if let (Some(first), Some(purged)) = (first, state.purged)
-            && first > purged.index + 1
-        {
-            return Err(damaged(format!("entries {} to {} are missing", purged.index + 1, first - 1)));
-        }
-        let tail = Tail {
-            records: VecDeque::new(),
-            bytes: 0,
-            first,
-            last,
-            purged: state.purged,
-            vote: state.vote,
-            synced: last.or(state.purged),
-            group: state.group,
+        let workers = match threads {
+            Threads::Inline => Workers::Inline,
+            Threads::Dedicated => {
+                let chores =
+                    Chores::start(&shared).map_err(StorageError::io("start a thread for", &path))?;
+                let writing = Writer::new(shared, bug);
+                let writer = std::thread::Builder::new()
+                    .name("quorate-log".into())
+                    .spawn(move || writing.run())
+                    .map_err(StorageError::io("start a thread for", &path))?;
+                Workers::Threads { writer, chores }
+            }
         };
-        let shared = Arc::new(Shared {
-            engine,
-            floor: floor.clone(),
-            tail: Mutex::new(tail),
-            cache_bytes: options.cache_bytes,
-        });
-        let (jobs, queue) = channel();
-        let writer = Writer::new(Arc::clone(&shared), queue);
-        let thread = std::thread::Builder::new()
-            .name("quorate-log".into())
-            .spawn(move || writer.run())
-            .map_err(StorageError::io("start the log's thread for", &path))?;
-        Ok(RaftLog { shared, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
+        *owner.workers.lock() = Some(workers);
+        Ok(RaftLog { owner: Arc::new(owner) })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.owner.shared
     }
 
     /// The last purged entry.
     #[must_use]
     pub fn last_purged(&self) -> Option<LogId> {
-        self.shared.tail.lock().purged
+        self.shared().tail.lock().purged
     }
 
     /// The last entry, or the last purged one when there is none.
     #[must_use]
     pub fn last(&self) -> Option<LogId> {
-        let tail = self.shared.tail.lock();
+        let tail = self.shared().tail.lock();
         tail.last.or(tail.purged)
     }
 
     /// The index of the first entry.
     #[must_use]
     pub fn first_index(&self) -> Option<u64> {
-        self.shared.tail.lock().first
+        self.shared().tail.lock().first
     }
 
     /// The last vote, saved or about to be.
     #[must_use]
     pub fn vote(&self) -> Option<Vote> {
-        self.shared.tail.lock().vote
+        self.shared().tail.lock().vote
     }
 
     /// The last entry behind a completed sync.
     #[must_use]
     pub fn synced(&self) -> Option<LogId> {
-        self.shared.tail.lock().synced
+        self.shared().tail.lock().synced
     }
 
-    /// Bytes that the log takes on disk.
+    /// Bytes that the log takes on disk, in whole files; 0 once closed.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.shared.engine.bytes()
+        self.shared().engine().map_or(0, |engine| engine.bytes())
     }
 
-    /// Saves a vote: `done` once it is synced. In order with all else.
+    /// Saves a vote: `done` once it is synced.
     pub fn save_vote(&self, vote: Vote, done: Done) {
-        self.shared.tail.lock().vote = Some(vote);
-        self.send(Job::SaveVote { vote, done });
-    }
-
-    /// Appends: readable when this returns, `done` once synced. Consecutive with the last entry, or overwriting
-    /// after [`Self::truncate_after`].
-    pub fn append(&self, records: Vec<LogRecord>, done: Done) {
-        {
-            let mut tail = self.shared.tail.lock();
-            for record in &records {
-                tail.bytes += record.bytes.len();
-                tail.first.get_or_insert(record.id.index);
-                tail.last = Some(record.id);
-                tail.records.push_back(record.clone());
-            }
+        let mut tail = self.shared().tail.lock();
+        let queued = self.shared().queue.push(Job::SaveVote { vote, done });
+        if queued.is_ok() {
+            tail.vote = Some(vote);
         }
-        self.send(Job::Append { records, done });
+        drop(tail);
+        self.go(queued);
     }
 
-    /// Entries in `[from, to)`: those that are there, about `bytes_max` bytes of them, at least one.
+    /// Appends: readable when this returns, `done` once synced. `done` fails at once, and nothing is appended, if the
+    /// records do not follow the last entry (after a purge: the last purged one; an empty log takes any index).
+    pub fn append(&self, records: Vec<LogRecord>, done: Done) {
+        let mut tail = self.shared().tail.lock();
+        if self.shared().queue.is_closed() {
+            drop(tail);
+            return done(Err(self.shared().refusal()));
+        }
+        let begins = tail.purged.is_none() && tail.start.is_none();
+        if let Err(error) = tail.append(&records) {
+            drop(tail);
+            return done(Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)));
+        }
+        let start = tail.start.filter(|_| begins);
+        let queued = self.shared().queue.push(Job::Append { group: tail.group, start, records, done });
+        drop(tail);
+        self.go(queued);
+    }
+
+    /// Entries in `[from, to)`: those that are there, at most `bytes_max` bytes of payload, at least one.
     ///
     /// # Errors
     /// An unreadable entry, or a hole within the range.
     pub fn read(&self, from: u64, to: u64, bytes_max: u64) -> Result<Vec<LogRecord>, StorageError> {
-        let mut records = Vec::new();
-        let (group, from, to, cached_from) = {
-            let tail = self.shared.tail.lock();
-            let (Some(first), Some(last)) = (tail.first, tail.last) else { return Ok(records) };
-            let (from, to) = (from.max(first), to.min(last.index + 1));
-            if from >= to {
-                return Ok(records);
+        loop {
+            let (plan, changes) = {
+                let tail = self.shared().tail.lock();
+                (tail.plan(from, to, bytes_max), tail.changes())
+            };
+            let Some(plan) = plan else { return Ok(Vec::new()) };
+            if plan.from == plan.to {
+                return Ok(plan.cached);
             }
-            let cached_from = tail.records.front().map_or(to, |record| record.id.index).min(to);
-            if from >= cached_from {
-                let skip = usize::try_from(from - cached_from).unwrap_or(usize::MAX);
-                let mut bytes = 0;
-                for record in tail.records.iter().skip(skip).take_while(|record| record.id.index < to) {
+            let engine = self.shared().engine()?;
+            let read = engine.read(plan.group, plan.from, plan.to, bytes_max);
+            if self.shared().tail.lock().changes() != changes {
+                // Purged or truncated meanwhile: what was read may be a mixture.
+                continue;
+            }
+            let mut records = read?;
+            if plan.from + records.len() as u64 == plan.to {
+                let mut bytes: u64 = records.iter().map(|record| record.bytes.len() as u64).sum();
+                records.extend(plan.cached.into_iter().take_while(|record| {
                     bytes += record.bytes.len() as u64;
-                    records.push(record.clone());
-                    if bytes >= bytes_max {
-                        break;
-                    }
-                }
-                return Ok(records);
+                    bytes <= bytes_max
+                }));
             }
-            (tail.group, from, to, cached_from)
-        };
-        let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        records = self.shared.engine.read(group, from, cached_from, Some(limit))?;
-        let read_to = from + records.len() as u64;
-        let bytes: u64 = records.iter().map(|record| record.bytes.len() as u64).sum();
-        if read_to < cached_from && bytes < bytes_max {
-            return Err(StorageError::Corrupt {
-                path: std::path::PathBuf::from("log"),
-                detail: format!("entries {read_to} to {} are missing", cached_from - 1),
-                remedy: REMEDY_NEW_ID,
-            });
+            return Ok(records);
         }
-        if read_to == cached_from && cached_from < to && bytes < bytes_max {
-            records.extend(self.read(cached_from, to, bytes_max - bytes)?);
-        }
-        Ok(records)
     }
 
     /// Forgets all entries after `last_kept`; in memory: the next append overwrites them on disk. A tail that
-    /// reappears after a crash is one that was never acknowledged by a quorum.
+    /// reappears after a crash was never acknowledged by a quorum.
     ///
     /// # Errors
-    /// When the new last entry cannot be read.
+    /// What is purged cannot be truncated; the log is closed.
     pub fn truncate_after(&self, last_kept: Option<LogId>) -> Result<(), StorageError> {
-        let mut tail = self.shared.tail.lock();
-        let keep_to = last_kept.map_or(0, |id| id.index + 1);
-        while let Some(record) = tail.records.back().filter(|record| record.id.index >= keep_to) {
-            let bytes = record.bytes.len();
-            tail.records.pop_back();
-            tail.bytes -= bytes;
+        let mut tail = self.shared().tail.lock();
+        let refused = |detail: String| StorageError::Refused {
+            path: "log".into(),
+            detail,
+            remedy: "this is a fault of the program: please report it",
+        };
+        if self.shared().queue.is_closed() {
+            return Err(refused(self.shared().refusal().to_string()));
         }
-        if tail.last.is_some_and(|last| last.index >= keep_to) {
-            let left = tail.first.is_some_and(|first| first < keep_to);
-            (tail.first, tail.last) = if left { (tail.first, last_kept) } else { (None, None) };
-            if tail.synced.is_some_and(|synced| synced.index >= keep_to) {
-                tail.synced = last_kept.or(tail.purged);
-            }
+        if !tail.truncate_after(last_kept).map_err(refused)? {
+            return Ok(());
         }
+        let queued = self.shared().queue.push(Job::Truncate { kept: tail.last.or(tail.purged) });
+        drop(tail);
+        self.go(queued);
         Ok(())
     }
 
-    /// Purges up to `upto`, inclusive; `done` once recorded. `upto` may lie beyond the last entry: then the log is
-    /// empty and goes on after it.
+    /// Purges up to `upto`, inclusive: gone when this returns, `done` once that is durable. `upto` may lie beyond the
+    /// last entry: then the log is empty and goes on after it.
     pub fn purge(&self, upto: LogId, done: Done) {
-        let emptied = self.shared.tail.lock().last.is_none_or(|last| last.index <= upto.index);
-        self.send(Job::Purge { upto, emptied, done });
+        let mut tail = self.shared().tail.lock();
+        if self.shared().queue.is_closed() {
+            drop(tail);
+            return done(Err(self.shared().refusal()));
+        }
+        let group = tail.group;
+        let upto = tail.purged.filter(|purged| purged.index > upto.index).unwrap_or(upto);
+        // A log that has never held anything needs no new group, but one more does no harm.
+        let emptied = tail.purged != Some(upto) && tail.purge(upto);
+        let queued = self.shared().queue.push(Job::Purge { upto, group, emptied, done });
+        drop(tail);
+        self.go(queued);
     }
 
-    /// Writes what is queued, syncs, ends the thread. Appends after this are refused.
+    /// Does what is queued, syncs, notes it, ends the threads, closes the files. Calls after this fail, those on
+    /// clones too.
     pub fn close(self) {
-        let Some(thread) = self.thread.lock().take() else { return };
-        self.send(Job::Close { done: Box::new(drop) });
-        if thread.join().is_err() {
-            tracing::error!("the log's thread panicked while closing");
-        }
+        self.owner.close();
     }
 
-    fn send(&self, job: Job) {
-        if let Err(refused) = self.jobs.send(job) {
-            let (Job::Append { done, .. }
-            | Job::SaveVote { done, .. }
-            | Job::Purge { done, .. }
-            | Job::Close { done }) = refused.0;
-            done(Err(std::io::Error::other("the log is closed")));
+    /// After a job was queued, or was not.
+    fn go(&self, queued: Result<(), Job>) {
+        if let Err(job) = queued
+            && let Some(done) = job.into_done()
+        {
+            return done(Err(self.shared().refusal()));
+        }
+        if self.shared().options.threads == Threads::Inline {
+            // A callback that calls again only queues: whoever works already does that too.
+            while let Some(mut writer) = self.owner.inline.try_lock() {
+                writer.drain();
+                drop(writer);
+                if self.shared().queue.is_empty() {
+                    return;
+                }
+            }
         }
     }
-}
-
-fn describe(id: Option<LogId>) -> String {
-    id.map_or_else(|| "nothing".to_owned(), |id| format!("index {} of term {}", id.index, id.term))
 }

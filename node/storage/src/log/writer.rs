@@ -1,208 +1,206 @@
-//! The one thread that writes the log: drains what is queued into one batch, syncs once, calls back in order.
+//! Does the log's work: drains what is queued into one batch, syncs once, calls back in order.
 
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
 
-use super::raft_log::Shared;
-use super::types::{Done, LogId, LogRecord, Vote};
-use crate::error::{StorageError, fatal};
+use super::engine::message;
+use super::options::Threads;
+use super::planted::Bug;
+use super::queue::Job;
+use super::shared::Shared;
+use super::types::{Done, LogId, LogRecord};
+use crate::error::StorageError;
 
-/// The floor's synced log id lags the log by at most this.
-const FLOOR_INTERVAL: Duration = Duration::from_millis(100);
-/// Space is reclaimed at most this often.
-const RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
-/// One batch takes at most this many bytes of payload.
+/// One batch takes at most this many bytes of payload, or a single larger append.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// What the thread is asked to do.
-pub(super) enum Job {
-    Append {
-        records: Vec<LogRecord>,
-        done: Done,
-    },
-    SaveVote {
-        vote: Vote,
-        done: Done,
-    },
-    /// `emptied`: nothing is left after `upto`.
-    Purge {
-        upto: LogId,
-        emptied: bool,
-        done: Done,
-    },
-    Close {
-        done: Done,
-    },
-}
-
-/// The thread's own state.
+/// The writer's own state.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    jobs: Receiver<Job>,
-    /// Synced, but not yet noted in the floor.
-    unnoted: Option<LogId>,
-    noted_at: Instant,
-    reclaimed_at: Instant,
-    purged_since_reclaim: bool,
-    bug: super::planted::Bug,
+    /// Taken from the queue, not yet begun.
+    backlog: VecDeque<Job>,
+    /// Begun, not yet called back.
+    waiting: VecDeque<Done>,
+    bug: Bug,
+}
+
+fn size(records: &[LogRecord]) -> usize {
+    records.iter().map(|record| record.bytes.len()).sum()
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, jobs: Receiver<Job>) -> Self {
-        let now = Instant::now();
-        Writer {
-            shared,
-            jobs,
-            unnoted: None,
-            noted_at: now,
-            reclaimed_at: now,
-            purged_since_reclaim: false,
-            bug: super::planted::Bug::from_environment(),
+    pub(super) fn new(shared: Arc<Shared>, bug: Bug) -> Self {
+        Writer { shared, backlog: VecDeque::new(), waiting: VecDeque::new(), bug }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        while let Some(jobs) = self.shared.queue.wait() {
+            self.backlog = jobs;
+            self.work();
         }
     }
 
-    /// Runs until closed. Any failure ends the process: what waits is never acknowledged.
-    pub(super) fn run(mut self) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve()));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => fatal(&error),
-            Err(_) => fatal(&"the log's thread panicked (a failed sync panics in raft-engine; see above)"),
+    /// Works until the queue is empty.
+    pub(super) fn drain(&mut self) {
+        loop {
+            self.backlog = self.shared.queue.take();
+            if self.backlog.is_empty() {
+                return;
+            }
+            self.work();
+        }
+    }
+
+    /// Does the backlog. After a failure nothing of it succeeds, in order still.
+    fn work(&mut self) {
+        if !self.shared.has_failed() {
+            let error = match catch_unwind(AssertUnwindSafe(|| self.serve())) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(panic) => StorageError::Refused {
+                    path: "log".into(),
+                    detail: format!("its writer panicked: {}", message(&*panic)),
+                    remedy: "start the node again",
+                },
+            };
+            self.shared.fail(&error);
+        }
+        let rest = self.shared.queue.take();
+        let unbegun = self.backlog.drain(..).chain(rest).filter_map(Job::into_done);
+        for done in self.waiting.drain(..).chain(unbegun) {
+            done(Err(self.shared.refusal()));
         }
     }
 
     fn serve(&mut self) -> Result<(), StorageError> {
-        let mut next = None;
-        loop {
-            let job = match next.take() {
-                Some(job) => job,
-                None => match self.jobs.recv_timeout(FLOOR_INTERVAL) {
-                    Ok(job) => job,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.housekeep()?;
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return self.note_synced(),
-                },
-            };
+        while let Some(job) = self.backlog.pop_front() {
             match job {
-                Job::Append { records, done } => next = self.append(records, done)?,
+                Job::Append { group, start, records, done } => self.append(group, start, records, done)?,
                 Job::SaveVote { vote, done } => {
-                    self.shared.floor.update(|floor| floor.vote = Some(vote))?;
-                    done(Ok(()));
+                    self.waiting.push_back(done);
+                    self.shared.floor.promise(|floor| floor.vote = Some(vote))?;
                 }
-                Job::Purge { upto, emptied, done } => {
-                    self.purge(upto, emptied)?;
-                    done(Ok(()));
-                }
-                Job::Close { done } => {
-                    self.note_synced()?;
-                    done(Ok(()));
-                    return Ok(());
+                Job::Truncate { kept } => self.truncate(kept)?,
+                Job::Purge { upto, group, emptied, done } => {
+                    self.waiting.push_back(done);
+                    self.purge(upto, group, emptied)?;
                 }
             }
-            if self.noted_at.elapsed() >= FLOOR_INTERVAL {
-                self.housekeep()?;
-            }
+            self.call_back()?;
         }
+        Ok(())
     }
 
-    /// Writes these records and all other appends already queued behind them; returns the first job that is none.
-    fn append(&mut self, records: Vec<LogRecord>, done: Done) -> Result<Option<Job>, StorageError> {
-        let size = |records: &[LogRecord]| records.iter().map(|record| record.bytes.len()).sum::<usize>();
-        let mut bytes = size(&records);
-        let mut appends = vec![(records, done)];
-        let mut other = None;
-        while bytes < BATCH_BYTES_MAX {
-            match self.jobs.try_recv() {
-                Ok(Job::Append { records, done }) => {
-                    bytes += size(&records);
-                    appends.push((records, done));
-                }
-                Ok(job) => {
-                    other = Some(job);
-                    break;
-                }
-                Err(_) => break,
+    /// Tells all that wait that they succeeded.
+    fn call_back(&mut self) -> Result<(), StorageError> {
+        while let Some(done) = self.waiting.pop_front() {
+            if self.shared.has_failed() {
+                self.waiting.push_front(done);
+                return Err(StorageError::Refused {
+                    path: "log".into(),
+                    detail: "it has failed".into(),
+                    remedy: "start the node again",
+                });
             }
-        }
-        let mut dones = Vec::with_capacity(appends.len());
-        let mut groups = Vec::with_capacity(appends.len());
-        for (records, done) in appends {
-            groups.push(records);
-            dones.push(done);
-        }
-        if self.bug.acknowledges_before_sync() {
-            // Planted: acknowledged although a kill in the next moment loses it.
-            for done in dones.drain(..) {
-                done(Ok(()));
-            }
-            self.bug.linger();
-        }
-        // A truncated and rewritten tail makes indexes fall back within one batch: each run is its own write.
-        for run in contiguous_runs(&groups) {
-            self.shared.engine.append(self.shared.group(), run.iter().copied())?;
-        }
-        if let Some(last) = groups.iter().rev().find_map(|records| records.last()) {
-            self.shared.set_synced(last.id);
-            self.unnoted = Some(last.id);
-        }
-        for done in dones {
             done(Ok(()));
         }
-        Ok(other)
-    }
-
-    fn purge(&mut self, upto: LogId, emptied: bool) -> Result<(), StorageError> {
-        self.note_synced()?;
-        let group = self.shared.group();
-        if emptied {
-            // The log is empty from here on and may continue with a hole: a fresh group has no old tail.
-            self.shared.floor.update(|floor| {
-                floor.purged = Some(upto);
-                floor.synced = Some(upto);
-                floor.group = group + 1;
-            })?;
-            self.shared.engine.compact(group, u64::MAX);
-        } else {
-            self.shared.floor.update(|floor| floor.purged = Some(upto))?;
-            self.shared.engine.compact(group, upto.index + 1);
-        }
-        self.shared.forget_upto(upto, emptied);
-        self.purged_since_reclaim = true;
         Ok(())
     }
 
-    fn note_synced(&mut self) -> Result<(), StorageError> {
-        self.noted_at = Instant::now();
-        match self.unnoted.take() {
-            Some(synced) => self.shared.floor.update(|floor| floor.synced = Some(synced)),
-            None => Ok(()),
+    /// Writes these records and the appends right behind them: one batch, one sync.
+    fn append(
+        &mut self,
+        group: u64,
+        start: Option<u64>,
+        records: Vec<LogRecord>,
+        done: Done,
+    ) -> Result<(), StorageError> {
+        self.waiting.push_back(done);
+        let mut bytes = size(&records);
+        let mut batch = vec![records];
+        while bytes < BATCH_BYTES_MAX
+            && let Some(Job::Append { records, done, .. }) = self.backlog.pop_front_if(
+                |job| matches!(job, Job::Append { group: of, start: None, .. } if *of == group),
+            )
+        {
+            bytes += size(&records);
+            batch.push(records);
+            self.waiting.push_back(done);
         }
+        if self.bug.acknowledges_before_sync() {
+            // Planted: acknowledged although a crash in the next moment loses it.
+            self.call_back()?;
+            self.bug.linger();
+        }
+        let Some(last) = batch.iter().rev().find_map(|records| records.last()) else { return Ok(()) };
+        let last = last.id;
+        if let Some(start) = start {
+            self.shared.floor.promise(|floor| floor.first = Some(start))?;
+        }
+        self.shared.engine()?.append(group, batch.iter().flatten())?;
+        self.set_durable(last);
+        self.settle()
     }
 
-    fn housekeep(&mut self) -> Result<(), StorageError> {
-        self.note_synced()?;
-        if self.purged_since_reclaim && self.reclaimed_at.elapsed() >= RECLAIM_INTERVAL {
-            self.purged_since_reclaim = false;
-            self.reclaimed_at = Instant::now();
-            self.shared.engine.reclaim()?;
-        }
-        Ok(())
+    fn set_durable(&self, id: LogId) {
+        *self.shared.durable.lock() = Some(id);
+        self.shared.tail.lock().set_synced(id, self.shared.options.cache_bytes);
     }
-}
 
-/// Splits records into runs of consecutive indexes.
-fn contiguous_runs(groups: &[Vec<LogRecord>]) -> Vec<Vec<&LogRecord>> {
-    let mut runs: Vec<Vec<&LogRecord>> = Vec::new();
-    for record in groups.iter().flatten() {
-        match runs.last_mut() {
-            Some(run) if run.last().is_some_and(|last| last.id.index + 1 == record.id.index) => {
-                run.push(record)
+    /// The floor must be at or below what the next append overwrites, before it does.
+    fn truncate(&self, kept: Option<LogId>) -> Result<(), StorageError> {
+        let is_above = |id: LogId| kept.is_none_or(|kept| id.index > kept.index);
+        {
+            let mut durable = self.shared.durable.lock();
+            if durable.is_some_and(is_above) {
+                *durable = kept;
             }
-            _ => runs.push(vec![record]),
         }
+        if let Some(kept) = kept {
+            self.shared.tail.lock().set_synced(kept, self.shared.options.cache_bytes);
+        }
+        self.shared.floor.promise(|floor| {
+            if floor.synced.is_some_and(is_above) {
+                floor.synced = kept;
+            }
+        })
     }
-    runs
+
+    fn purge(&self, upto: LogId, group: u64, emptied: bool) -> Result<(), StorageError> {
+        let engine = self.shared.engine()?;
+        {
+            let mut durable = self.shared.durable.lock();
+            if emptied || durable.is_none_or(|durable| durable.index < upto.index) {
+                *durable = Some(upto);
+            }
+        }
+        self.shared.floor.promise(|floor| {
+            floor.purged = Some(upto);
+            if emptied {
+                // The log is empty and may go on with a hole: a fresh group has no old tail.
+                floor.group = group + 1;
+                floor.synced = Some(upto);
+            }
+        })?;
+        match engine.span(group) {
+            Some((_, last)) if emptied => engine.compact(group, last + 1)?,
+            Some(_) => engine.compact(group, upto.index + 1)?,
+            None => {}
+        }
+        self.shared.tail.lock().set_synced(upto, self.shared.options.cache_bytes);
+        self.shared.purged_since_reclaim.store(true, Ordering::Release);
+        self.settle()
+    }
+
+    /// Without threads, the chores are done at once.
+    fn settle(&self) -> Result<(), StorageError> {
+        if self.shared.options.threads == Threads::Inline {
+            self.shared.note_synced()?;
+            self.shared.reclaim()?;
+        }
+        Ok(())
+    }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Database {
     config: sled::Config,
     /// A descriptor of our own on sled's file.
     file: File,
+    /// [`real_sync::calls`] before sled first wrote.
+    syncs_at_open: u64,
 }
 
 fn corrupt(path: &Path, detail: String) -> StorageError {
@@ -78,6 +80,7 @@ impl Database {
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Database, StorageError> {
         fs::create_dir_all(path).map_err(StorageError::io("create the directory", path))?;
         remove_unfinished(path)?;
+        let syncs_at_open = real_sync::calls();
         let deadline = Instant::now() + LOCK_WAIT;
         let (db, config) = loop {
             // A configuration keeps the note of an error: a new one for each attempt.
@@ -105,7 +108,7 @@ impl Database {
         }
         let file = path.join("db");
         let file = File::open(&file).map_err(StorageError::io("open", &file))?;
-        Ok(Database { path: path.to_owned(), db, config, file })
+        Ok(Database { path: path.to_owned(), db, config, file, syncs_at_open })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -139,9 +142,9 @@ impl Database {
 
     /// Syncs all that was written.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        let before = real_sync::calls();
         let flushed = self.db.flush().map_err(|error| sled_error(&self.path, "sync", error))?;
-        if flushed > 0 && real_sync::calls() == before {
+        // Since it was opened, not since this call: the flusher thread may just have synced what this call waited for.
+        if flushed > 0 && real_sync::calls() == self.syncs_at_open {
             return Err(StorageError::Refused {
                 path: self.path.clone(),
                 detail: "this build's sled does not sync: `sync_file_range` was not replaced by `fdatasync`"
@@ -169,7 +172,7 @@ impl Database {
 
     /// Closes it and waits until sled's threads have let go of the file.
     pub(crate) fn close(self) {
-        let Database { path, db, config, file } = self;
+        let Database { path, db, config, file, .. } = self;
         drop((db, config));
         let deadline = Instant::now() + LOCK_WAIT;
         while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -10,6 +10,9 @@ use crate::snapshot::format::{
     TRAILER_BYTES, frame_checksum,
 };
 
+/// A piece and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// Takes a stream in pieces of any size. After an error it must not be used again.
 #[derive(Default)]
 pub struct SnapshotReader {
@@ -66,7 +69,7 @@ impl SnapshotReader {
     }
 
     /// The payload of the first frame in `raw`, and what follows; `None` when it is not whole yet.
-    fn frame<'a>(&self, raw: &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, SnapshotError> {
+    fn frame<'a>(&self, raw: &'a [u8]) -> Result<Option<Split<'a>>, SnapshotError> {
         let Some((head, rest)) = raw.split_first_chunk::<FRAME_HEAD_BYTES>() else { return Ok(None) };
         let [l0, l1, l2, l3, sum @ ..] = *head;
         let length = u32::from_le_bytes([l0, l1, l2, l3]);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_state::{
@@ -174,7 +175,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn open(path: &Path) -> Result<(Disk, Option<Loaded>), StorageError> {
-        let data = DataDir::open(path, Identity { cluster_id: 1, node_id: 1 }, 1)?;
+        let data = lock(path)?;
         let floor = Floor::open(&data)?;
         let (store, loaded) = SledStore::open(&data, &floor, OPTIONS)?;
         Ok((Disk { store, floor, data }, loaded))
@@ -182,6 +183,17 @@ impl Disk {
 
     pub(crate) fn write(&mut self, cut: Cut) -> WriteReport {
         self.store.write(cut).unwrap()
+    }
+}
+
+/// Another test that starts a child process holds every lock of this process for a moment, between fork and exec.
+fn lock(path: &Path) -> Result<DataDir, StorageError> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match DataDir::open(path, Identity { cluster_id: 1, node_id: 1 }, 1) {
+            Err(StorageError::Refused { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            done => return done,
+        }
     }
 }
 
