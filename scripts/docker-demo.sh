@@ -79,9 +79,15 @@ else
     build_arguments=(--network none --build-arg "BUILDER_IMAGE=$builder" --build-arg "RUNTIME_IMAGE=$runtime")
 fi
 
-# Both kinds of engine build have to work; which one runs is the user's choice.
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+
+# A copy of what the build needs: an edit in between must not make two builds of different sources, and minutes each.
+mkdir "$work/context"
+tar --create --directory "$root" .dockerignore Dockerfile Cargo.toml Cargo.lock clippy.toml proto node client tests |
+    tar --extract --directory "$work/context"
 build() {
-    docker build --quiet --build-arg WITH_DEMO=1 "${build_arguments[@]}" "$@" "$root"
+    docker build --quiet --build-arg WITH_DEMO=1 "${build_arguments[@]}" "$@" "$work/context"
 }
 say "building the image"
 build --target build --tag quorate:docker-demo-build >/dev/null
@@ -95,7 +101,6 @@ export COMPOSE_PROJECT_NAME=$project
 for id in 1 2 3; do
     export "QUORATE_PORT_$id=$((17100 + id))" "QUORATE_ADVERTISE_$id=127.0.0.1:$((17100 + id))"
 done
-work=$(mktemp -d)
 
 tear_down() {
     local code=$?

@@ -61,7 +61,10 @@ enum Tried {
     Answered(Answer),
     Refused(Error),
     /// Try again: at once when a leader was named, else after a pause.
-    Again { error: Error, at_once: bool },
+    Again {
+        error: Error,
+        at_once: bool,
+    },
 }
 
 impl Caller {
@@ -93,22 +96,29 @@ impl Caller {
     }
 
     /// A mutation: exactly once. `operation` builds it around a request id.
-    pub(crate) async fn mutate(&self, operation: impl Fn(v1::RequestId) -> Operation) -> Result<Answer, Error> {
+    pub(crate) async fn mutate(
+        &self,
+        operation: impl Fn(v1::RequestId) -> Operation,
+    ) -> Result<Answer, Error> {
         let mut progress = self.progress();
         loop {
             let until = progress.until;
             let sequences = self.sequences(&mut progress).await?;
-            let Ok(ticket) = timeout_at(until, sequences.take()).await else { return Err(progress.expired()) };
+            let Ok(ticket) = timeout_at(until, sequences.take()).await else {
+                return Err(progress.expired());
+            };
             let result = self.run(&operation(ticket.request_id()), None, &mut progress, true).await;
             let error = match result {
                 Err(error) if is_forgotten(&error) => error,
                 other => return other,
             };
             self.forget(&sequences);
-            // Forgotten before anything was sent under this id: a new handle makes it a first try.
             if progress.maybe_applied {
                 return Err(Error::outcome_unknown(&error));
             }
+            // Forgotten before anything was sent under this id: a new handle makes it a first try. After a pause:
+            // each handle is an entry in the replicated log.
+            progress.pause(error).await?;
         }
     }
 
@@ -118,7 +128,9 @@ impl Caller {
             return Ok(sequences);
         }
         let until = progress.until;
-        let Ok(_opening) = timeout_at(until, self.opening.lock()).await else { return Err(progress.expired()) };
+        let Ok(_opening) = timeout_at(until, self.opening.lock()).await else {
+            return Err(progress.expired());
+        };
         if let Some(sequences) = self.sequences.lock().clone() {
             return Ok(sequences);
         }
@@ -153,7 +165,8 @@ impl Caller {
             let address = node.map_or_else(|| self.router.pick(), str::to_owned);
             match self.attempt(operation, &address, node.is_some(), progress, mutation).await? {
                 Tried::Answered(answer) => return Ok(answer),
-                Tried::Refused(error) => return Err(error),
+                Tried::Refused(error) if mutation => return Err(error.after_tries(progress.maybe_applied)),
+                Tried::Refused(error) => return Err(error.without_effect()),
                 Tried::Again { error, at_once: true } => {
                     progress.last = Some(error);
                     if Instant::now() >= progress.until {
@@ -183,23 +196,25 @@ impl Caller {
             error: Error::local(ErrorKind::Unavailable, message),
             at_once: false,
         };
-        match timeout_at(until, connection.call(wire)).await {
-            Ok(Ok(v1::Answer { answer: Some(Answer::Error(error)), .. })) => {
+        match connection.call(wire, until).await {
+            Ok(v1::Answer { answer: Some(Answer::Error(error)), .. }) => {
                 Ok(self.judge(Error::from_wire(error), address, pinned, progress, mutation))
             }
-            Ok(Ok(v1::Answer { answer: Some(answer), .. })) => Ok(Tried::Answered(answer)),
-            Ok(Ok(v1::Answer { answer: None, .. })) => Err(unexpected()),
-            Ok(Err(Broken::NotSent(reason))) => {
-                self.router.abandon(address);
+            Ok(v1::Answer { answer: Some(answer), .. }) if answers(operation, &answer) => {
+                Ok(Tried::Answered(answer))
+            }
+            Ok(_) => Ok(Tried::Refused(unexpected())),
+            Err(Broken::NotSent(reason)) => {
+                self.router.abandon(address, &connection);
                 Ok(again(format!("{address}: {reason}")))
             }
-            Ok(Err(Broken::Lost(reason))) => {
+            Err(Broken::Lost(reason)) => {
                 progress.maybe_applied |= mutation;
-                self.router.abandon(address);
+                self.router.abandon(address, &connection);
                 Ok(again(format!("{address}: {reason}")))
             }
-            Err(_) => {
-                progress.maybe_applied |= mutation;
+            Err(Broken::TimedOut { sent }) => {
+                progress.maybe_applied |= mutation && sent;
                 self.router.redirect(address, None);
                 if Instant::now() >= progress.until {
                     return Err(progress.expired());
@@ -241,12 +256,27 @@ impl Caller {
     }
 }
 
+/// Whether an answer is of the operation's kind.
+fn answers(operation: &Operation, answer: &Answer) -> bool {
+    matches!(
+        (operation, answer),
+        (Operation::OpenClient(_), Answer::OpenClient(_))
+            | (Operation::Create(_), Answer::Create(_))
+            | (Operation::Get(_), Answer::Get(_))
+            | (Operation::Write(_), Answer::Write(_))
+            | (Operation::Touch(_), Answer::Touch(_))
+            | (Operation::Delete(_), Answer::Delete(_))
+            | (Operation::Regenerate(_), Answer::Regenerate(_))
+    )
+}
+
 /// The server no longer knows the request's client handle or its outcome.
 fn is_forgotten(error: &Error) -> bool {
     matches!(error.reason(), Some("UNKNOWN_CLIENT" | "STALE_REQUEST"))
 }
 
-/// A node answered with something else than was asked for.
+/// A node answered with something else than was asked for: what it did is anybody's guess.
 pub(crate) fn unexpected() -> Error {
-    Error::local(ErrorKind::Other, "the node sent an answer of another kind than was asked for")
+    let message = "the node sent an answer of another kind than was asked for";
+    Error::local(ErrorKind::Other, message).after_tries(true)
 }

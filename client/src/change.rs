@@ -1,6 +1,7 @@
 //! What is written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// A session to be created. What is left out, the namespace's policy fills in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct NewSession {
     pub(crate) id: Option<SessionId>,
@@ -41,7 +42,10 @@ impl NewSession {
     }
 
     /// Adds attributes.
-    pub fn attributes<N: Into<String>, V: Into<Bytes>>(mut self, attributes: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn attributes<N: Into<String>, V: Into<Bytes>>(
+        mut self,
+        attributes: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         self.attributes.extend(attributes.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
@@ -66,7 +70,7 @@ impl NewSession {
 }
 
 /// Sets some attributes and removes others; all else stays. Parallel patches of different attributes both win.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Patch {
     set: BTreeMap<String, Bytes>,
@@ -93,7 +97,7 @@ impl Patch {
 }
 
 /// A change of a session: of its attributes, and of what else is set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Write {
     pub(crate) change: Option<v1::write_request::Change>,
@@ -143,5 +147,35 @@ impl Write {
     pub fn absolute_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.get_or_insert_default().absolute_ms = Some(millis(timeout));
         self
+    }
+}
+
+/// Attribute values are personal data: `Debug` shows their names alone.
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession")
+            .field("attributes", &self.attributes.keys())
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patch").field("set", &self.set.keys()).field("remove", &self.remove).finish()
+    }
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Write");
+        match &self.change {
+            Some(v1::write_request::Change::Replace(all)) => shown.field("replace", &all.attributes.keys()),
+            Some(v1::write_request::Change::Patch(patch)) => {
+                shown.field("set", &patch.set.keys()).field("remove", &patch.remove)
+            }
+            None => &mut shown,
+        };
+        shown.field("if_version", &self.if_version).field("timeouts", &self.timeouts).finish_non_exhaustive()
     }
 }

@@ -18,6 +18,10 @@ use crate::session::{AttributeSelection, Created, GetOptions, Session, Touched, 
 use crate::status::{self, NodeStatus};
 
 /// A client of one cluster and one namespace. Cheap to clone; clones share their connections.
+///
+/// Calls that run at the same time have no order among them: where order matters, await one before the next. Dropping
+/// a call's future gives up its answer, not the call: it may still take effect, once, but not after a change begun
+/// later through the same client was acknowledged.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) caller: Arc<Caller>,
@@ -101,7 +105,7 @@ impl Client {
             at_least: options.at_least.map(v1::Position::from),
         };
         let answer = self.caller.read(Operation::Get(request), options.node.as_deref()).await?;
-        Session::from_wire(expect!(answer, Get)?).ok_or_else(unexpected)
+        Session::from_wire(expect!(answer, Get)?).ok_or_else(|| unexpected().without_effect())
     }
 
     /// Changes a session.
@@ -189,19 +193,24 @@ impl Client {
 
     /// Asks every known node for its view.
     pub async fn status(&self) -> Vec<(String, Result<NodeStatus, Error>)> {
-        let mut all = Vec::new();
-        for address in self.caller.router().endpoints() {
+        // All at once: one that is gone must not keep the others waiting.
+        let ask = |address: String| async move {
             let status = self.status_of(&address, false, 0).await;
-            all.push((address, status));
-        }
-        all
+            (address, status)
+        };
+        futures_util::future::join_all(self.caller.router().endpoints().into_iter().map(ask)).await
     }
 
     /// Asks one node, `host:port`, for its view; with the digest of its state, once it has applied `at_least_index`.
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn status_of(&self, address: &str, digest: bool, at_least_index: u64) -> Result<NodeStatus, Error> {
+    pub async fn status_of(
+        &self,
+        address: &str,
+        digest: bool,
+        at_least_index: u64,
+    ) -> Result<NodeStatus, Error> {
         let request = v1::StatusRequest { digest, at_least_index };
         status::ask(address, request, self.caller.deadline()).await
     }
@@ -209,7 +218,8 @@ impl Client {
     /// First contact: waits until a leader answers, learns the members.
     pub(crate) async fn greet(&self) -> Result<(), Error> {
         // A read of a session that cannot exist goes all the way to the leader and changes nothing.
-        let options = GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
+        let options =
+            GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
         match self.with_namespace("default").get_with(&SessionId::random(), options).await {
             Err(error) if error.kind() != crate::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -256,7 +266,8 @@ impl SessionStore for Client {
         if request.new_id.is_empty() {
             request.new_id = SessionId::random().reveal().to_owned();
         }
-        let build = |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
+        let build =
+            |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
         expect!(self.caller.mutate(build).await?, Regenerate)
     }
 }

@@ -1,28 +1,37 @@
 //! One pipeline to one node: whatever callers have queued goes out as one message, answers find their callers by tag.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prost::Message as _;
 use quorate_proto::v1;
+use quorate_proto::v1::cluster_client::ClusterClient;
 use quorate_proto::v1::sessions_client::SessionsClient;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Error, ErrorKind};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+/// Far above a round trip on a LAN, and short enough to try another node within a failover.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// From connected to the pipeline's response headers.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
+/// A node that does not name the members by then is not waited for.
+const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// A node that answers no ping within this is given up.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
 /// Operations in one message.
 const BATCH_MAX: usize = 512;
-/// Operations queued on one connection; more callers wait.
-const QUEUE_MAX: usize = 4_096;
+/// Operations queued or unanswered on one connection; more callers wait. A server reads no further at 4,096.
+const IN_FLIGHT_MAX: usize = 4_000;
 /// A message is closed once it has this many bytes; servers take 4 MiB.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -33,24 +42,46 @@ pub(crate) enum Broken {
     NotSent(String),
     /// It was sent; the node may have taken it.
     Lost(String),
+    /// No answer in time. Unless it was sent it never will be.
+    TimedOut { sent: bool },
 }
+
+type Answered = Result<v1::Answer, Broken>;
 
 struct Queued {
     operation: v1::Operation,
-    answer: oneshot::Sender<Result<v1::Answer, Broken>>,
+    answer: oneshot::Sender<Answered>,
+    claim: Claim,
+}
+
+/// Who was first: the connection that sends an operation, or the caller who withdraws it. Without it a caller could
+/// take for unsent what is sent a moment later.
+#[derive(Clone, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether it was free; from now on it is taken.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// A connection; clones share it. It dials at once and never again: a broken one is replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
 }
+
+/// Told the client addresses of the cluster's members, once the node has named them.
+pub(crate) type Learn = Box<dyn FnOnce(Vec<String>) + Send>;
 
 /// Where and how to dial `address`, `host:port` or `http://host:port`.
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
     let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(uri)
-        .map_err(|_| Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: use host:port")))?;
+    let endpoint = Endpoint::from_shared(uri).map_err(|_| {
+        Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: use host:port"))
+    })?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -62,10 +93,15 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
 
 impl Connection {
     /// Starts dialling `endpoint` in the background.
-    pub(crate) fn open(endpoint: Endpoint) -> Self {
-        let (queue, queued) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(run(endpoint, queued));
-        Connection { queue }
+    pub(crate) fn open(endpoint: Endpoint, learn: Learn) -> Self {
+        let (queue, queued) = mpsc::channel(IN_FLIGHT_MAX);
+        tokio::spawn(run(endpoint, queued, learn));
+        Connection { queue, room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+    }
+
+    /// Whether `other` is this connection, and not one that replaced it.
+    pub(crate) fn is(&self, other: &Connection) -> bool {
+        self.queue.same_channel(&other.queue)
     }
 
     /// Whether it has broken.
@@ -73,18 +109,28 @@ impl Connection {
         self.queue.is_closed()
     }
 
-    /// Sends an operation and waits for its answer. The tag is set here.
-    pub(crate) async fn call(&self, operation: v1::Operation) -> Result<v1::Answer, Broken> {
-        let (answer, answered) = oneshot::channel();
-        let queued = Queued { operation, answer };
-        self.queue.send(queued).await.map_err(|_| Broken::NotSent("the connection is closed".into()))?;
-        // The task answers everything it took; if it was dropped, what it took may have been sent.
-        answered.await.unwrap_or_else(|_| Err(Broken::Lost("the connection is gone".into())))
+    /// Sends an operation and waits for its answer, until `until` at most. The tag is set here.
+    pub(crate) async fn call(&self, operation: v1::Operation, until: Instant) -> Answered {
+        let claim = Claim::default();
+        let asked = async {
+            let closed = || Broken::NotSent("the connection is closed".into());
+            // Held until this call ends.
+            let _room = self.room.acquire().await.map_err(|_| closed())?;
+            let (answer, answered) = oneshot::channel();
+            let queued = Queued { operation, answer, claim: claim.clone() };
+            self.queue.send(queued).await.map_err(|_| closed())?;
+            match answered.await {
+                Ok(answered) => answered,
+                Err(_) if claim.take() => Err(closed()),
+                Err(_) => Err(Broken::Lost("the connection is gone".into())),
+            }
+        };
+        timeout_at(until, asked).await.unwrap_or_else(|_| Err(Broken::TimedOut { sent: !claim.take() }))
     }
 }
 
-async fn run(endpoint: Endpoint, mut queued: mpsc::Receiver<Queued>) {
-    let reason = match dial(endpoint).await {
+async fn run(endpoint: Endpoint, mut queued: mpsc::Receiver<Queued>, learn: Learn) {
+    let reason = match dial(endpoint, learn).await {
         Ok((outbound, inbound)) => pump(outbound, inbound, &mut queued).await,
         Err(reason) => reason,
     };
@@ -98,15 +144,27 @@ async fn run(endpoint: Endpoint, mut queued: mpsc::Receiver<Queued>) {
 
 type Inbound = tonic::Streaming<v1::PipelineResponse>;
 
-async fn dial(endpoint: Endpoint) -> Result<(mpsc::Sender<v1::PipelineRequest>, Inbound), String> {
+async fn dial(
+    endpoint: Endpoint,
+    learn: Learn,
+) -> Result<(mpsc::Sender<v1::PipelineRequest>, Inbound), String> {
     let channel = endpoint.connect().await.map_err(|error| explain(&error))?;
+    // Whoever could be reached tells who else is there, for when this node is gone.
+    tokio::spawn(ask_members(channel.clone(), learn));
     let (outbound, requests) = mpsc::channel(16);
     let mut request = Request::new(ReceiverStream::new(requests));
     request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
     let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-    let response = tokio::time::timeout(PING_INTERVAL + PING_TIMEOUT, client.pipeline(request)).await;
+    let response = timeout(OPEN_TIMEOUT, client.pipeline(request)).await;
     let response = response.map_err(|_| "the node did not open a pipeline in time".to_owned())?;
     Ok((outbound, response.map_err(|status| status.message().to_owned())?.into_inner()))
+}
+
+async fn ask_members(channel: Channel, learn: Learn) {
+    let mut client = ClusterClient::new(channel);
+    if let Ok(Ok(status)) = timeout(MEMBERS_TIMEOUT, client.status(v1::StatusRequest::default())).await {
+        learn(status.into_inner().members.into_iter().map(|member| member.client_address).collect());
+    }
 }
 
 /// The innermost cause says most: "connection refused" instead of "transport error".
@@ -119,7 +177,7 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
 }
 
 /// What was sent and is not answered yet, by tag.
-type Unanswered = Mutex<HashMap<u64, oneshot::Sender<Result<v1::Answer, Broken>>>>;
+type Unanswered = Mutex<HashMap<u64, oneshot::Sender<Answered>>>;
 
 /// Runs until the stream breaks or no client is left; says why. What is unanswered then is lost.
 async fn pump(
@@ -154,10 +212,10 @@ async fn send(
             let mut operations = Vec::new();
             let mut bytes = 0;
             while bytes < BATCH_BYTES_MAX
-                && let Some(Queued { mut operation, answer }) = waiting.next()
+                && let Some(Queued { mut operation, answer, claim }) = waiting.next()
             {
-                // A caller who gave up before it was sent is not sent.
-                if answer.is_closed() {
+                // What its caller gave up, or withdrew, before it was sent is not sent.
+                if answer.is_closed() || !claim.take() {
                     continue;
                 }
                 next_tag += 1;

@@ -100,7 +100,14 @@ impl Error {
             (ErrorKind::Deadline, "no answer came before the deadline")
         };
         let (reason, metadata) = last.map_or_else(Default::default, |last| (last.reason, last.metadata));
-        Error { kind, message: format!("{what}{cause}"), reason, metadata, retryable: !maybe_applied, maybe_applied }
+        Error {
+            kind,
+            message: format!("{what}{cause}"),
+            reason,
+            metadata,
+            retryable: !maybe_applied,
+            maybe_applied,
+        }
     }
 
     /// A mutation was sent, and its outcome can be asked for no longer.
@@ -111,6 +118,21 @@ impl Error {
             retryable: false,
             maybe_applied: true,
             ..cause.clone()
+        }
+    }
+
+    /// The error of a read, which has no effect whatever became of it.
+    pub(crate) fn without_effect(self) -> Self {
+        Error { maybe_applied: false, ..self }
+    }
+
+    /// A refusal of a mutation of which earlier tries `may` have taken effect. What the replicated state refuses is
+    /// the outcome of all tries, for they share a request id; any other error speaks for the last try alone.
+    pub(crate) fn after_tries(self, may: bool) -> Self {
+        if may && self.kind == ErrorKind::Other {
+            Error { maybe_applied: true, retryable: false, ..self }
+        } else {
+            self
         }
     }
 
@@ -128,13 +150,18 @@ impl Error {
         let kind = kind_of(status.code(), &metadata);
         Error {
             retryable: flag("retryable").unwrap_or(kind == ErrorKind::Unavailable),
-            maybe_applied: flag("maybe_applied").unwrap_or(kind == ErrorKind::Deadline),
+            // Without details it comes from something between us and a node, and says nothing for sure.
+            maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
             message: status.message().to_owned(),
             kind,
             reason,
             metadata,
         }
     }
+}
+
+fn is_vague(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Deadline | ErrorKind::Other)
 }
 
 fn kind_of(code: Code, metadata: &HashMap<String, String>) -> ErrorKind {
@@ -151,5 +178,65 @@ fn kind_of(code: Code, metadata: &HashMap<String, String>) -> ErrorKind {
         Code::ResourceExhausted => ErrorKind::ResourceExhausted,
         Code::FailedPrecondition => ErrorKind::FailedPrecondition,
         _ => ErrorKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn told(code: Code, facts: &[(&str, &str)]) -> Error {
+        let facts = facts.iter().map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned()));
+        let details = ErrorDetails::with_error_info("REASON", "quorate", facts.collect::<HashMap<_, _>>());
+        Error::from_status(&Status::with_error_details(code, "message", details))
+    }
+
+    #[test]
+    fn kinds_follow_the_codes() {
+        let conflict = told(Code::Aborted, &[("current_version", "7")]);
+        assert_eq!(conflict.kind(), ErrorKind::VersionConflict { current: 7 });
+        assert_eq!(told(Code::Aborted, &[]).kind(), ErrorKind::Other, "a conflict names the version");
+        for (code, kind) in [
+            (Code::NotFound, ErrorKind::NotFound),
+            (Code::AlreadyExists, ErrorKind::AlreadyExists),
+            (Code::InvalidArgument, ErrorKind::InvalidArgument),
+            (Code::Unavailable, ErrorKind::Unavailable),
+            (Code::DeadlineExceeded, ErrorKind::Deadline),
+            (Code::ResourceExhausted, ErrorKind::ResourceExhausted),
+            (Code::FailedPrecondition, ErrorKind::FailedPrecondition),
+            (Code::Internal, ErrorKind::Other),
+        ] {
+            assert_eq!(told(code, &[]).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn the_servers_word_on_retries_and_effects_is_kept() {
+        let error = told(Code::Unavailable, &[("retryable", "false"), ("maybe_applied", "true")]);
+        assert!(!error.is_retryable() && error.may_have_taken_effect());
+        let error = told(Code::DeadlineExceeded, &[("retryable", "true"), ("maybe_applied", "false")]);
+        assert!(error.is_retryable() && !error.may_have_taken_effect());
+        assert_eq!((error.reason(), error.to_string().as_str()), (Some("REASON"), "message"));
+    }
+
+    #[test]
+    fn an_error_without_details_promises_nothing() {
+        for code in
+            [Code::Unavailable, Code::DeadlineExceeded, Code::Internal, Code::Unknown, Code::Cancelled]
+        {
+            assert!(Error::from_status(&Status::new(code, "")).may_have_taken_effect(), "{code:?}");
+        }
+        assert!(!Error::from_status(&Status::new(Code::NotFound, "")).may_have_taken_effect());
+    }
+
+    #[test]
+    fn a_refusal_by_the_state_is_the_outcome_of_all_tries() {
+        assert!(!told(Code::NotFound, &[]).after_tries(true).may_have_taken_effect());
+        let denied = Error::from_status(&Status::permission_denied("")).without_effect();
+        assert!(!denied.clone().after_tries(false).may_have_taken_effect());
+        assert!(denied.after_tries(true).may_have_taken_effect());
     }
 }

@@ -40,10 +40,13 @@ impl SessionId {
         OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
         let mut text = String::with_capacity(RANDOM_BYTES * 4 / 3 + 1);
         for group in bytes.chunks(3) {
-            let word = group.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
+            let word = group.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte))
+                << (8 * (3 - group.len()));
             for character in 0..=group.len() {
                 let six = (word >> (18 - 6 * character)) & 63;
-                text.extend(usize::try_from(six).ok().and_then(|six| ALPHABET.get(six)).map(|byte| char::from(*byte)));
+                text.extend(
+                    usize::try_from(six).ok().and_then(|six| ALPHABET.get(six)).map(|byte| char::from(*byte)),
+                );
             }
         }
         SessionId(text.into())

@@ -1,6 +1,7 @@
 //! Which node to ask: the leader if it is known, else one after the other.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,18 +27,21 @@ struct Map {
 /// The nodes, and the connections to them.
 #[derive(Debug)]
 pub(crate) struct Router {
-    map: Mutex<Map>,
+    map: Arc<Mutex<Map>>,
 }
 
 impl Router {
     pub(crate) fn new(endpoints: Vec<String>) -> Result<Self, Error> {
         if endpoints.is_empty() {
-            return Err(Error::local(ErrorKind::InvalidArgument, "no endpoints: name at least one node as host:port"));
+            return Err(Error::local(
+                ErrorKind::InvalidArgument,
+                "no endpoints: name at least one node as host:port",
+            ));
         }
         for address in &endpoints {
             endpoint(address)?;
         }
-        Ok(Router { map: Mutex::new(Map { endpoints, ..Map::default() }) })
+        Ok(Router { map: Arc::new(Mutex::new(Map { endpoints, ..Map::default() })) })
     }
 
     /// The node to ask now.
@@ -58,7 +62,14 @@ impl Router {
         if let Some(connection) = map.connections.get(address).filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let connection = Connection::open(endpoint(address)?);
+        // Weak: a connection must not keep alive the map that holds it.
+        let known = Arc::downgrade(&self.map);
+        let learn = move |members: Vec<String>| {
+            if let Some(map) = known.upgrade() {
+                map.lock().learn_all(&members);
+            }
+        };
+        let connection = Connection::open(endpoint(address)?, Box::new(learn));
         map.connections.insert(address.to_owned(), connection.clone());
         Ok(connection)
     }
@@ -75,27 +86,38 @@ impl Router {
         }
     }
 
-    /// `asked` cannot be reached, or does not answer: its connection is dropped, another node is asked next.
-    pub(crate) fn abandon(&self, asked: &str) {
+    /// `asked` cannot be reached over `connection`: that is dropped, another node is asked next. Of many callers who
+    /// find it broken, the late ones must not drop what has replaced it by then.
+    pub(crate) fn abandon(&self, asked: &str, connection: &Connection) {
         let mut map = self.map.lock();
-        map.connections.remove(asked);
-        map.leave(asked);
+        if map.connections.get(asked).is_some_and(|current| current.is(connection)) {
+            map.connections.remove(asked);
+            map.leave(asked);
+        }
     }
 
     /// Learns where the members are, from any node that answers.
     pub(crate) async fn refresh(&self) {
         for address in self.endpoints() {
-            let Ok(status) = status::ask(&address, StatusRequest::default(), REFRESH_DEADLINE).await else { continue };
-            let mut map = self.map.lock();
-            for member in status.members.iter().filter(|member| !member.client_address.is_empty()) {
-                map.learn(&member.client_address);
-            }
+            let Ok(status) = status::ask(&address, StatusRequest::default(), REFRESH_DEADLINE).await else {
+                continue;
+            };
+            let members: Vec<String> =
+                status.members.into_iter().map(|member| member.client_address).collect();
+            self.map.lock().learn_all(&members);
             return;
         }
     }
 }
 
 impl Map {
+    /// Members that have not announced themselves have no address yet.
+    fn learn_all(&mut self, members: &[String]) {
+        for address in members.iter().filter(|address| !address.is_empty()) {
+            self.learn(address);
+        }
+    }
+
     fn learn(&mut self, address: &str) {
         let same = |known: &String| known.trim_start_matches("http://").trim_end_matches('/') == address;
         if !self.endpoints.iter().any(same) {
@@ -123,11 +145,11 @@ mod tests {
         Router::new(vec!["a:1".into(), "b:1".into(), "c:1".into()]).unwrap()
     }
 
-    #[test]
-    fn asks_one_after_the_other_until_a_leader_is_named() {
+    #[tokio::test]
+    async fn asks_one_after_the_other_until_a_leader_is_named() {
         let router = router();
         assert_eq!(router.pick(), "a:1");
-        router.abandon("a:1");
+        router.abandon("a:1", &router.connection("a:1").unwrap());
         assert_eq!(router.pick(), "b:1");
         router.redirect("b:1", Some("d:1"));
         assert_eq!(router.pick(), "d:1");
@@ -136,13 +158,24 @@ mod tests {
         assert_eq!(router.pick(), "b:1");
     }
 
-    #[test]
-    fn many_failures_of_one_node_move_on_by_one() {
+    #[tokio::test]
+    async fn many_failures_of_one_node_move_on_by_one() {
         let router = router();
+        let broken = router.connection("a:1").unwrap();
         for _ in 0..100 {
-            router.abandon("a:1");
+            router.abandon("a:1", &broken);
         }
         assert_eq!(router.pick(), "b:1");
+    }
+
+    #[tokio::test]
+    async fn a_late_failure_does_not_drop_the_connection_that_came_after() {
+        let router = router();
+        let broken = router.connection("a:1").unwrap();
+        router.abandon("a:1", &broken);
+        let replaced = router.connection("a:1").unwrap();
+        router.abandon("a:1", &broken);
+        assert!(router.connection("a:1").unwrap().is(&replaced));
     }
 
     #[test]

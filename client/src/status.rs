@@ -12,17 +12,24 @@ use crate::error::{Error, ErrorKind};
 pub type NodeStatus = quorate_proto::v1::StatusResponse;
 
 /// Asks one node.
-pub(crate) async fn ask(address: &str, request: StatusRequest, deadline: Duration) -> Result<NodeStatus, Error> {
+pub(crate) async fn ask(
+    address: &str,
+    request: StatusRequest,
+    deadline: Duration,
+) -> Result<NodeStatus, Error> {
     let asked = async {
-        let channel = endpoint(address)?
-            .connect()
-            .await
-            .map_err(|error| Error::local(ErrorKind::Unavailable, format!("cannot reach {address}: {}", explain(&error))))?;
+        let channel = endpoint(address)?.connect().await.map_err(|error| {
+            Error::local(ErrorKind::Unavailable, format!("cannot reach {address}: {}", explain(&error)))
+        })?;
         let response = ClusterClient::new(channel).status(request).await;
-        response.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))
+        response
+            .map(tonic::Response::into_inner)
+            .map_err(|status| Error::from_status(&status).without_effect())
     };
     match tokio::time::timeout(deadline, asked).await {
         Ok(answer) => answer,
-        Err(_) => Err(Error::local(ErrorKind::Unavailable, format!("{address} did not answer within {deadline:?}"))),
+        Err(_) => {
+            Err(Error::local(ErrorKind::Unavailable, format!("{address} did not answer within {deadline:?}")))
+        }
     }
 }

@@ -10,17 +10,30 @@ pub trait SessionStore {
     type Error;
 
     /// Creates a session.
-    fn create(&self, request: v1::CreateRequest)
-    -> impl Future<Output = Result<v1::CreateResponse, Self::Error>> + Send;
+    fn create(
+        &self,
+        request: v1::CreateRequest,
+    ) -> impl Future<Output = Result<v1::CreateResponse, Self::Error>> + Send;
     /// Reads a session.
-    fn get(&self, request: v1::GetRequest) -> impl Future<Output = Result<v1::GetResponse, Self::Error>> + Send;
+    fn get(
+        &self,
+        request: v1::GetRequest,
+    ) -> impl Future<Output = Result<v1::GetResponse, Self::Error>> + Send;
     /// Changes a session.
-    fn write(&self, request: v1::WriteRequest) -> impl Future<Output = Result<v1::WriteResponse, Self::Error>> + Send;
+    fn write(
+        &self,
+        request: v1::WriteRequest,
+    ) -> impl Future<Output = Result<v1::WriteResponse, Self::Error>> + Send;
     /// Renews a session's idle deadline.
-    fn touch(&self, request: v1::TouchRequest) -> impl Future<Output = Result<v1::TouchResponse, Self::Error>> + Send;
+    fn touch(
+        &self,
+        request: v1::TouchRequest,
+    ) -> impl Future<Output = Result<v1::TouchResponse, Self::Error>> + Send;
     /// Ends a session.
-    fn delete(&self, request: v1::DeleteRequest)
-    -> impl Future<Output = Result<v1::DeleteResponse, Self::Error>> + Send;
+    fn delete(
+        &self,
+        request: v1::DeleteRequest,
+    ) -> impl Future<Output = Result<v1::DeleteResponse, Self::Error>> + Send;
     /// Gives a session a new id.
     fn regenerate(
         &self,

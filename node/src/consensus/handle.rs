@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use openraft::{Instant as _, ServerState};
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver as _;
+use openraft::{Instant as _, ServerState};
 use parking_lot::Mutex;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
@@ -112,10 +112,13 @@ impl Consensus {
         Some(Leader { node, is_self: node == self.node_id(), client_address })
     }
 
-    /// Whether this node has recovered its state and knows a leader.
+    /// Whether this node has recovered its state, is on record by its incarnation (from then on another data
+    /// directory under its id is refused), and knows a leader and how clients reach it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.inner.recovered.load(std::sync::atomic::Ordering::Acquire) && self.leader().is_some()
+        self.inner.recovered.load(std::sync::atomic::Ordering::Acquire)
+            && self.inner.identity.recorded(self.node_id()) == self.inner.identity.incarnation
+            && self.leader().is_some_and(|leader| !leader.client_address.is_empty())
     }
 
     /// Reads the state under a shared lock: briefly, never across an await.

@@ -29,9 +29,9 @@ mod replica;
 mod snapshot_data;
 mod start;
 mod state_machine;
+mod status;
 #[cfg(test)]
 mod suite_tests;
-mod status;
 mod timers;
 mod types;
 

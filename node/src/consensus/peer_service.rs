@@ -131,7 +131,7 @@ impl Peer for PeerService {
         if !request.entries.is_empty() {
             return Err(malformed("a heartbeat with entries"));
         }
-        let (previous, last) = (request.prev_log_id.clone(), request.prev_log_id.clone());
+        let (previous, last) = (request.prev_log_id, request.prev_log_id);
         let response = self.raft.append_entries(request).await.map_err(stopped)?;
         let result = response.into_stream_result(previous, last);
         if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
@@ -263,4 +263,3 @@ impl Peer for PeerService {
         }))
     }
 }
-

@@ -74,7 +74,9 @@ impl Peers {
     pub(crate) fn note_reachable(&self, node: NodeId, error: Option<&impl std::fmt::Display>) {
         let mut unreachable = self.unreachable.lock();
         match error {
-            Some(error) if unreachable.insert(node) => tracing::warn!(node, %error, "a node cannot be replicated to"),
+            Some(error) if unreachable.insert(node) => {
+                tracing::warn!(node, %error, "a node cannot be replicated to")
+            }
             None if unreachable.remove(&node) => tracing::info!(node, "a node can be replicated to again"),
             _ => {}
         }

@@ -89,7 +89,12 @@ impl Persister {
 
     /// Asks raft for a snapshot, which [`Self::persist`] makes, each [`CUT_INTERVAL`] or [`CUT_BYTES`]. Runs until
     /// `stop`; then a last cut is written, so that the next start has nothing to replay.
-    pub(crate) async fn run(self: Arc<Self>, replica: Arc<Replica>, raft: Raft, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        replica: Arc<Replica>,
+        raft: Raft,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut last = Instant::now();
         loop {
             let stopping = tokio::select! {

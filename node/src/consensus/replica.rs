@@ -21,7 +21,7 @@ impl Applied {
     }
 
     pub(crate) fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.log_id.clone(), last_membership: self.membership.clone() }
+        SnapshotMeta { last_log_id: self.log_id, last_membership: self.membership.clone() }
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 use super::clock::{ClusterClock, SystemClock};
 use super::handle::{Consensus, Inner};
@@ -110,7 +110,11 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
     let identity = quorate_storage::Identity { cluster_id: cluster, node_id: settings.node_id };
     let dir = DataDir::open(&settings.data_dir, identity, rand::random::<u64>() | 1)?;
     let floor = Floor::open(&dir)?;
-    let log = RaftLog::open(&dir, &floor, LogOptions { prefill_bytes: settings.log_prefill_bytes, ..LogOptions::default() })?;
+    let log = RaftLog::open(
+        &dir,
+        &floor,
+        LogOptions { prefill_bytes: settings.log_prefill_bytes, ..LogOptions::default() },
+    )?;
     let options = SessionOptions { cache_bytes: settings.session_cache_bytes };
     let (store, loaded) = SledStore::open(&dir, &floor, options)?;
     let applied = match loaded {
@@ -325,7 +329,8 @@ async fn serve_peers(
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         .add_service(server)
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        // Without it a follower's small answers wait for the leader's delayed acknowledgement: 40 ms now and then.
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tokio::select! {
         _ = stop.wait_for(|stop| *stop) => {}
         result = serving => {

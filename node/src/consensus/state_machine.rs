@@ -58,7 +58,7 @@ impl StateMachine {
                     Step::Blank => None,
                     Step::Propose(proposal) => Some(applied.state.apply(proposal)),
                     Step::Membership(membership) => {
-                        applied.membership = StoredMembership::new(Some(log_id.clone()), membership);
+                        applied.membership = StoredMembership::new(Some(log_id), membership);
                         None
                     }
                 };
@@ -105,7 +105,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         let applied = self.replica.read();
-        Ok((applied.log_id.clone(), applied.membership.clone()))
+        Ok((applied.log_id, applied.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
@@ -145,7 +145,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         {
             let mut applied = self.replica.write();
             applied.state = state;
-            applied.log_id = meta.last_log_id.clone();
+            applied.log_id = meta.last_log_id;
             applied.membership = meta.last_membership.clone();
         }
         self.replica.raise_persisted(meta.clone());

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use quorate_state::State;
-use quorate_storage::{DataDir, Floor, Identity, LogOptions, RaftLog, SessionOptions, SledStore, WriteBehind};
+use quorate_storage::{
+    DataDir, Floor, Identity, LogOptions, RaftLog, SessionOptions, SledStore, WriteBehind,
+};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 

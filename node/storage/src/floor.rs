@@ -16,7 +16,7 @@ use raft_engine::env::{FileSystem as _, Handle as _, Permission};
 use serde::{Deserialize, Serialize};
 
 use crate::checksum;
-use crate::data_dir::{DataDir, sync_dir};
+use crate::data_dir::DataDir;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{REMEDY_NEW_ID, StorageError};
 use crate::log::{LogId, Vote};
@@ -196,7 +196,7 @@ impl Floor {
         }
         file.sync().map_err(StorageError::io("sync", &draft))?;
         disk.rename(&draft, &path).map_err(StorageError::io("rename to", &path))?;
-        sync_dir(dir)
+        disk.sync_dir(dir).map_err(StorageError::io("sync the directory", dir))
     }
 
     /// Whether the file at `path` holds nothing yet: its directory was being made when the process ended.

@@ -1,6 +1,8 @@
 //! Formats on disk are promises: what version 1 wrote, every later version opens. The files in `tests/fixtures/v1`
 //! were written once, by `write_the_fixtures` below, and are never written again.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 

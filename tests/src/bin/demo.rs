@@ -1,5 +1,6 @@
 //! The demo: three nodes, sixteen writers, a killed leader, and everything acknowledged still there.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -40,6 +41,11 @@ struct Arguments {
     /// Change one record on one node behind Raft's back: the demo must then end with `digests=different` and fail
     #[arg(long)]
     sabotage: bool,
+
+    /// One more argument for every node, such as --log-level=debug; may be repeated (directories are kept when
+    /// QUORATE_KEEP is set)
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    node_argument: Vec<OsString>,
 }
 
 /// Acknowledged writes below which a run proves nothing.
@@ -92,6 +98,11 @@ impl Story {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // The client library's own words, when RUST_LOG asks for them.
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     // Everything is owned by `run`: interrupted or not, its end kills the nodes and removes their directories.
     let result = tokio::select! {
         result = run(&arguments) => result,
@@ -139,7 +150,11 @@ async fn interrupted() {
 
 async fn run(arguments: &Arguments) -> Result<Findings, HarnessError> {
     let story = Story { start: Instant::now() };
-    let mut cluster = ProcessCluster::start(&ClusterOptions::new(&arguments.quorated)).await?;
+    let mut cluster = ProcessCluster::start(&ClusterOptions {
+        arguments: arguments.node_argument.clone(),
+        ..ClusterOptions::new(&arguments.quorated)
+    })
+    .await?;
     let leader = cluster.wait_leader().await?;
     let endpoints = cluster.endpoints().join(", ");
     story.tell(&format!("three nodes are up at {endpoints}; node {leader} leads"));

@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use tonic::Code;
 
 use crate::common::{
-    Outcome, assert_everywhere, create_request, looking, reason, session, stub, three, three_as_shipped, wait_applied,
+    Outcome, assert_everywhere, create_request, looking, reason, session, stub, three, three_as_shipped,
+    wait_applied,
 };
 
 #[tokio::test]

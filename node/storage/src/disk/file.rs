@@ -29,8 +29,18 @@ impl Disk {
         Disk { watch: Some(watch) }
     }
 
+    /// Makes names created in the directory `path` durable.
+    pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if self.watch.is_some() {
+            return Ok(());
+        }
+        let directory = File::open(path).map_err(named("open", path))?;
+        directory.sync_all().map_err(named("sync", path))
+    }
+
     fn before(&self, event: DiskEvent<'_>) -> io::Result<()> {
-        self.watch.as_ref().map_or(Ok(()), |watch| watch.before(event))
+        let Some(watch) = &self.watch else { return Ok(()) };
+        watch.before(event).map_err(named("touch", event.path()))
     }
 
     fn file(&self, path: &Path, options: &OpenOptions) -> io::Result<DiskFile> {

@@ -46,6 +46,23 @@ pub enum DiskEvent<'a> {
     Delete(&'a Path),
 }
 
+impl<'a> DiskEvent<'a> {
+    /// The file that it is about.
+    #[must_use]
+    pub fn path(&self) -> &'a Path {
+        match self {
+            DiskEvent::Create(path)
+            | DiskEvent::Open(path)
+            | DiskEvent::Write { path, .. }
+            | DiskEvent::Truncate { path, .. }
+            | DiskEvent::Allocate { path, .. }
+            | DiskEvent::Sync(path)
+            | DiskEvent::Rename { from: path, .. }
+            | DiskEvent::Delete(path) => path,
+        }
+    }
+}
+
 /// Sees each operation before it is done. With a watch the operating system is never asked to sync: what is durable
 /// is the watch's to say.
 pub trait DiskWatch: Send + Sync {

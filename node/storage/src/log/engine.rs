@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use protobuf::well_known_types::BytesValue;
 use raft_engine::env::{FileSystem as _, Handle as _, Permission};
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
@@ -20,14 +21,14 @@ use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, R
 use super::options::LogOptions;
 use super::types::{LogId, LogRecord};
 use crate::checksum;
-use crate::data_dir::sync_dir;
 use crate::disk::Disk;
 use crate::error::{REMEDY_NEW_ID, StorageError};
 
 const HEAD_BYTES: usize = 24;
 const SUM_BYTES: usize = 8;
-/// Where in a file's header the alignment stands, after magic and version; ours is always 0.
-const ALIGNMENT_AT: u64 = 61;
+/// A file's header after its magic: version and alignment; ours is always 0.
+const VERSION_AT: u64 = 53;
+const UNALIGNED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
 /// One read takes at most this much: raft-engine adds lengths up in 32 bits.
 const READ_BYTES_MAX: usize = 64 << 20;
 /// One read takes at most this many entries.
@@ -77,6 +78,8 @@ pub(super) struct LogEngine {
     /// `None` only while it is being dropped.
     engine: Option<Engine<Disk>>,
     path: PathBuf,
+    /// Held while reading, and alone while files go: raft-engine looks an entry's place up first and its file after.
+    files: RwLock<()>,
 }
 
 impl LogEngine {
@@ -94,9 +97,10 @@ impl LogEngine {
             Ok(Err(error)) => return Err(damaged(path, error.to_string())),
             Err(panic) => return Err(damaged(path, message(&*panic))),
         };
-        let engine = LogEngine { engine: Some(engine), path: path.to_owned() };
-        sync_dir(path)?;
-        path.parent().map_or(Ok(()), sync_dir)?;
+        let engine = LogEngine { engine: Some(engine), path: path.to_owned(), files: RwLock::default() };
+        for directory in [Some(path), path.parent()].into_iter().flatten() {
+            disk.sync_dir(directory).map_err(StorageError::io("sync the directory", directory))?;
+        }
         Ok(engine)
     }
 
@@ -166,6 +170,7 @@ impl LogEngine {
     /// Reads in a thread of its own: what raft-engine remembers per thread may be another log's.
     fn fetch(&self, group: u64, from: u64, to: u64, limit: usize) -> Result<Vec<BytesValue>, StorageError> {
         let read = || {
+            let _files = self.files.read();
             let mut entries = Vec::new();
             self.guard("read from the log", |engine| {
                 engine.fetch_entries_to::<EntryFormat>(group, from, to, Some(limit), &mut entries).map(drop)
@@ -192,7 +197,10 @@ impl LogEngine {
 
     /// Recycles files that hold no live entry. In a thread of its own, as [`Self::fetch`].
     pub(super) fn reclaim(&self) -> Result<(), StorageError> {
-        let reclaim = || self.guard("reclaim space of the log", Engine::purge_expired_files);
+        let reclaim = || {
+            let _files = self.files.write();
+            self.guard("reclaim space of the log", Engine::purge_expired_files)
+        };
         let groups = std::thread::scope(|scope| {
             let reclaiming =
                 std::thread::Builder::new().name("quorate-recycle".into()).spawn_scoped(scope, reclaim);
@@ -201,7 +209,10 @@ impl LogEngine {
         })?;
         if !groups.is_empty() {
             // Only a purge can help: the log waits for the session store.
-            tracing::warn!(bytes = self.bytes(), "the log's old files still hold entries that are not purged");
+            tracing::warn!(
+                bytes = self.bytes(),
+                "the log's old files still hold entries that are not purged"
+            );
         }
         Ok(())
     }
@@ -274,8 +285,10 @@ fn prepare(path: &Path, disk: &Disk) -> Result<(), StorageError> {
     for file in files {
         let handle = disk.open(&file, Permission::ReadWrite).map_err(StorageError::io("open", &file))?;
         handle.sync().map_err(StorageError::io("sync", &file))?;
-        let mut alignment = [0; 8];
-        if handle.read_exact_at(&mut alignment, ALIGNMENT_AT).is_ok() && alignment != [0; 8] {
+        let mut header = [0; 16];
+        let is_whole = handle.read_exact_at(&mut header, VERSION_AT).is_ok();
+        // (After a torn header raft-engine writes one of version 1, which has no alignment.)
+        if is_whole && header != UNALIGNED && header.first_chunk::<8>() == UNALIGNED.first_chunk::<8>() {
             return Err(damaged(&file, "its header is not sound".into()));
         }
     }

@@ -7,7 +7,9 @@ pub(super) enum Bug {
     /// Calls back before anything is written. `linger`: and keeps the records in memory for a while, where a kill
     /// drops them as a power cut drops what is written but not synced.
     #[cfg(any(test, feature = "planted-bugs"))]
-    AcknowledgeBeforeSync { linger: bool },
+    AcknowledgeBeforeSync {
+        linger: bool,
+    },
 }
 
 impl Bug {

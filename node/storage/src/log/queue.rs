@@ -9,12 +9,27 @@ use super::types::{Done, LogId, LogRecord, Vote};
 /// One thing to do.
 pub(super) enum Job {
     /// `start`: where the log begins, if these are its very first records.
-    Append { group: u64, start: Option<u64>, records: Vec<LogRecord>, done: Done },
-    SaveVote { vote: Vote, done: Done },
+    Append {
+        group: u64,
+        start: Option<u64>,
+        records: Vec<LogRecord>,
+        done: Done,
+    },
+    SaveVote {
+        vote: Vote,
+        done: Done,
+    },
     /// What comes after overwrites all behind `kept`.
-    Truncate { kept: Option<LogId> },
+    Truncate {
+        kept: Option<LogId>,
+    },
     /// `emptied`: nothing is left of `group`, the log goes on in the next one.
-    Purge { upto: LogId, group: u64, emptied: bool, done: Done },
+    Purge {
+        upto: LogId,
+        group: u64,
+        emptied: bool,
+        done: Done,
+    },
 }
 
 impl Job {

@@ -106,8 +106,7 @@ impl RaftLog {
         let workers = match threads {
             Threads::Inline => Workers::Inline,
             Threads::Dedicated => {
-                let chores =
-                    Chores::start(&shared).map_err(StorageError::io("start a thread for", &path))?;
+                let chores = Chores::start(&shared).map_err(StorageError::io("start a thread for", &path))?;
                 let writing = Writer::new(shared, bug);
                 let writer = std::thread::Builder::new()
                     .name("quorate-log".into())

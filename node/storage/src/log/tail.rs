@@ -69,12 +69,11 @@ impl Tail {
     /// Takes up `records`, or says why they do not follow.
     pub(super) fn append(&mut self, records: &[LogRecord]) -> Result<(), String> {
         let Some(first) = records.first() else { return Ok(()) };
-        let mut next = self.next_index().unwrap_or(first.id.index);
-        for record in records {
+        let next = self.next_index().unwrap_or(first.id.index);
+        for (record, next) in records.iter().zip(next..) {
             if record.id.index != next {
                 return Err(format!("entry {} does not follow: {next} comes next", record.id.index));
             }
-            next += 1;
         }
         if self.purged.is_none() {
             self.start.get_or_insert(first.id.index);

@@ -122,9 +122,9 @@ impl Writer {
         let mut bytes = size(&records);
         let mut batch = vec![records];
         while bytes < BATCH_BYTES_MAX
-            && let Some(Job::Append { records, done, .. }) = self.backlog.pop_front_if(
-                |job| matches!(job, Job::Append { group: of, start: None, .. } if *of == group),
-            )
+            && let Some(Job::Append { records, done, .. }) = self
+                .backlog
+                .pop_front_if(|job| matches!(job, Job::Append { group: of, start: None, .. } if *of == group))
         {
             bytes += size(&records);
             batch.push(records);

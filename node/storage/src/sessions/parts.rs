@@ -147,7 +147,7 @@ mod tests {
         for length in
             [0, 1, first - 1, first, first + 1, first + PART_BYTES_MAX, first + PART_BYTES_MAX + 1, 1 << 20]
         {
-            let value: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let value: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let parts = split(Item::Record(7), &value).unwrap();
             assert!(parts.iter().all(|part| part.len() <= PART_BYTES_MAX), "{length}");
             assert_eq!(assemble(Item::Record(7), &parts), Ok(Some(value)), "{length}");
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn damage_of_any_kind_is_noticed() {
-        let value: Vec<u8> = (0..10_000).map(|at| (at % 251) as u8).collect();
+        let value: Vec<u8> = (0..10_000).map(|at| u8::try_from(at % 251).unwrap()).collect();
         let parts = split(Item::Client(7), &value).unwrap();
         assert_eq!(parts.len(), 4);
         assert!(assemble(Item::Client(8), &parts).is_err(), "another key");

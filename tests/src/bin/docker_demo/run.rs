@@ -84,11 +84,12 @@ pub(crate) async fn run(arguments: &RunArguments) -> Result<bool, HarnessError> 
     counts.contradictions.iter().take(10).for_each(|line| println!("            {line}"));
     let lost = verdict.violations() + counts.contradictions.len() + ghosts;
     println!(
-        "cut_off_writes={} acknowledged={} cut_off_reads={} answered_within_lease={} stale={} stepped_down_ms={}",
+        "cut_off_writes={} acknowledged={} cut_off_reads={} answered={} after_lease={} stale={} stepped_down_ms={}",
         conduct.writes,
         conduct.writes_acknowledged,
         conduct.reads,
         conduct.reads_answered,
+        conduct.reads_answered_late,
         conduct.reads_stale,
         conduct.stepped_down_us.map_or_else(|| "never".to_owned(), |us| (us / 1_000).to_string()),
     );
@@ -108,6 +109,7 @@ fn behaved(conduct: &Conduct) -> bool {
         && conduct.reads >= CALLS_MIN
         && conduct.writes_acknowledged == 0
         && conduct.reads_stale == 0
+        && conduct.reads_answered_late == 0
         && conduct.stepped_down_us.is_some()
 }
 

@@ -5,6 +5,9 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// A leader's lease with `--timing lan`: the longest time for which it may answer reads without hearing a quorum.
+pub(crate) const LEASE_US: u64 = 100_000;
+
 /// Now, in microseconds since the Unix epoch.
 pub(crate) fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -64,8 +67,10 @@ pub(crate) struct Conduct {
     pub(crate) writes_acknowledged: usize,
     /// Reads sent after the cut.
     pub(crate) reads: usize,
-    /// Those it answered with a value. A few may fall into the last lease.
+    /// Those it answered with a value. They may fall into its last lease, and nowhere else.
     pub(crate) reads_answered: usize,
+    /// Those of them that were sent when its last lease had passed. Must be none.
+    pub(crate) reads_answered_late: usize,
     /// Reads, whenever sent, whose value was older than one acknowledged before they were sent. Must be none.
     pub(crate) reads_stale: usize,
     /// From the cut to its first word that it does not lead.
@@ -95,6 +100,8 @@ pub(crate) fn judge(seen: &[Sighting], cut_us: u64, register: &[(u64, u64)]) -> 
                 if *began_us >= cut_us {
                     conduct.reads += 1;
                     conduct.reads_answered += usize::from(value.is_some());
+                    let late = value.is_some() && *began_us - cut_us > LEASE_US;
+                    conduct.reads_answered_late += usize::from(late);
                 } else {
                     conduct.good_before += usize::from(value.is_some());
                 }
@@ -142,14 +149,16 @@ mod tests {
             Sighting::Write { began_us: 320, acknowledged: Some("id".to_owned()) },
             Sighting::Write { began_us: 321, acknowledged: None },
             Sighting::Role { at_us: 350, leads: false },
+            read(205 + LEASE_US + 1, 3),
         ];
         let conduct = judge(&seen, 205, &register);
         let expected = Conduct {
             good_before: 2,
             writes: 2,
             writes_acknowledged: 1,
-            reads: 2,
-            reads_answered: 2,
+            reads: 3,
+            reads_answered: 3,
+            reads_answered_late: 1,
             reads_stale: 1,
             stepped_down_us: Some(145),
         };

@@ -79,7 +79,9 @@ fn puppet() -> (WriteBehind, Strings) {
     let sick = Arc::new(AtomicBool::new(false));
     let store = Puppet { memory: memory.clone(), orders: ordered, entered: enter, sick: Arc::clone(&sick) };
     let on_fatal: OnFatal = Arc::new(move |error| drop(die.send(error.to_string())));
-    let on_persisted = Box::new(move |index| { let _ = persist.send(index); });
+    let on_persisted = Box::new(move |index| {
+        let _ = persist.send(index);
+    });
     let write_behind = WriteBehind::start_with(store, on_persisted, on_fatal);
     (write_behind, Strings { orders, entered, persisted, fatal, sick, memory })
 }
@@ -189,7 +191,12 @@ fn the_real_store_behind_the_thread() {
     let (dir, disk, mut replica) = fresh(58);
     let Disk { store, data, .. } = disk;
     let (persist, persisted) = mpsc::channel();
-    let write_behind = WriteBehind::start(store, Box::new(move |index| { let _ = persist.send(index); }));
+    let write_behind = WriteBehind::start(
+        store,
+        Box::new(move |index| {
+            let _ = persist.send(index);
+        }),
+    );
     for _ in 0..20 {
         replica.steps(50, 12);
         write_behind.submit(replica.cut());

@@ -187,9 +187,7 @@ async fn answer_one(sender: &Sender, tag: u64, answer: Option<Answer>) {
 
 fn not_leader(leader: Option<&str>) -> Answer {
     match leader {
-        Some(leader) => {
-            error(Code::Unavailable, "NOT_LEADER", &[("retryable", "true"), ("leader", leader)])
-        }
+        Some(leader) => error(Code::Unavailable, "NOT_LEADER", &[("retryable", "true"), ("leader", leader)]),
         None => error(Code::Unavailable, "NO_LEADER", &[("retryable", "true")]),
     }
 }
@@ -236,10 +234,7 @@ sessions! {
 
 #[tonic::async_trait]
 impl cluster_server::Cluster for Node {
-    async fn status(
-        &self,
-        _: Request<v1::StatusRequest>,
-    ) -> Result<Response<v1::StatusResponse>, Status> {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let members = self.inner.state.lock().members.clone();
         let member = |client_address| v1::Member { client_address, ..v1::Member::default() };
         let members = members.into_iter().map(member).collect();

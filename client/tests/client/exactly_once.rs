@@ -1,10 +1,8 @@
 //! A mutation takes effect once, whatever happens to its answers; what cannot be known is told and never guessed.
 
-mod fake;
-
 use std::time::Duration;
 
-use fake::{Cluster, Fault, client};
+use crate::fake::{Cluster, Fault, builder, client};
 use quorate_client::{ErrorKind, NewSession, Patch, SessionId};
 use quorate_proto::v1::RequestId;
 use rand::rngs::StdRng;
@@ -118,7 +116,7 @@ async fn a_cluster_that_knows_no_handle_is_not_flooded_with_new_ones() {
     let cluster = Cluster::default();
     let node = cluster.node().await;
     node.always(Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![]));
-    let client = fake::builder(&[&node]).deadline(Duration::from_millis(300)).build().expect("valid");
+    let client = builder(&[&node]).deadline(Duration::from_millis(300)).build().expect("valid");
     let error = client.create(numbered(1)).await.expect_err("never taken");
     assert!(!error.may_have_taken_effect(), "{error}");
     let opened = cluster.look(|state| state.opened);
@@ -168,7 +166,8 @@ async fn a_caller_that_goes_away_leaves_the_books_in_order() {
     }
     // More than the server's window of 4,096: the sequence given up must not hold it open.
     for round in 0..9_u64 {
-        let patches = (0..500).map(|n| client.patch(&session, Patch::new().set("n", (round * 500 + n).to_string())));
+        let patches =
+            (0..500).map(|n| client.patch(&session, Patch::new().set("n", (round * 500 + n).to_string())));
         for patched in futures_util::future::join_all(patches).await {
             patched.expect("the book is not stuck");
         }
@@ -254,7 +253,7 @@ async fn chaos_neither_loses_nor_repeats() {
             node.script([fault]);
         }
     }
-    let client = fake::builder(&[&one, &other]).deadline(Duration::from_secs(30)).build().expect("valid");
+    let client = builder(&[&one, &other]).deadline(Duration::from_secs(30)).build().expect("valid");
     let callers = (0..CALLERS).map(|caller| {
         let client = client.clone();
         tokio::spawn(async move {

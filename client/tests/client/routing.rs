@@ -1,10 +1,8 @@
 //! Which node is asked, for how long, and what is told when none answers.
 
-mod fake;
-
 use std::time::{Duration, Instant};
 
-use fake::{Cluster, Fault, builder, client};
+use crate::fake::{Cluster, Fault, builder, client};
 use quorate_client::{
     AttributeSelection, Client, ErrorKind, GetOptions, NewSession, Patch, Position, SessionId, Write,
 };

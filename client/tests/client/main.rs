@@ -1,0 +1,9 @@
+//! The client against nodes that fail on demand.
+//!
+//! - `exactly_once`: lost answers, forgotten handles, callers that go away, chaos.
+//! - `routing`: redirects, dead nodes, deadlines, and what each operation does.
+//! - `fake`: the nodes.
+
+mod exactly_once;
+mod fake;
+mod routing;
