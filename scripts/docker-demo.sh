@@ -74,6 +74,7 @@ else
         say "base images: making $builder and $runtime from this machine"
         stand_in_runtime "$runtime"
         stand_in_builder "$builder" "$root"
+        stand_in_forget "$tag"
         say "base images: made after $SECONDS s"
     fi
     build_arguments=(--network none --build-arg "BUILDER_IMAGE=$builder" --build-arg "RUNTIME_IMAGE=$runtime")

@@ -83,6 +83,14 @@ CONFIG
         'ENV CARGO_HOME=/usr/local/cargo' 'CMD ["bash"]'
 )
 
+# Removes stand-ins made earlier from other inputs than those of tag $1: each takes a gigabyte.
+stand_in_forget() {
+    docker images --format '{{.Repository}}:{{.Tag}}' --filter 'reference=quorate-stand-in/*' |
+        { grep --invert-match ":$1\$" || true; } |
+        xargs --no-run-if-empty docker rmi >/dev/null 2>&1 ||
+        echo "some older stand-ins are in use and stay" >&2
+}
+
 # What the stand-ins are made from, as a tag: the same inputs need no second making.
 stand_in_tag() {
     local workspace=$1
