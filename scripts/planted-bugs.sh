@@ -34,22 +34,22 @@ judge() {
     local name=$1 command=$2 expected=$3 log
     log=$OUT/$command
     if QUORATE_PLANTED_BUG=$BUG "$command" >"$log.bug" 2>&1; then
-        echo "NOT FOUND  $name passes with $BUG: see $log.bug"
+        echo "NOT FOUND  $name: passed with $BUG: see $log.bug"
         failed=1
     elif ! grep -Eq "$expected" "$log.bug"; then
-        echo "UNCLEAR    $name fails with $BUG, but not by finding a loss: see $log.bug"
+        echo "UNCLEAR    $name: failed with $BUG, but not by finding a loss: see $log.bug"
         failed=1
     else
-        echo "found      $name fails with $BUG"
+        echo "found      $name: failed with $BUG"
     fi
     if "$command" >"$log.clean" 2>&1; then
-        echo "clean      $name passes without it"
+        echo "clean      $name: passed without it"
     else
-        echo "NOT CLEAN  $name fails without any bug: see $log.clean"
+        echo "NOT CLEAN  $name: failed without any bug: see $log.clean"
         failed=1
     fi
 }
 
-judge "the log's crash tests" crash_tests "test result: FAILED"
+judge "the log's crash tests" crash_tests "acknowledged and is lost"
 judge "the kill loop" kill_loop "^lost=[1-9]"
 exit "$failed"

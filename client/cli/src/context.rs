@@ -28,7 +28,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// As [`output::print`].
+    /// As [`output::print()`].
     pub(crate) fn print<R: Report>(&self, report: &R) -> Result<(), Failure> {
         output::print(self.format, report)
     }

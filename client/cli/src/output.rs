@@ -33,7 +33,7 @@ pub(crate) fn print<R: Report>(format: Format, report: &R) -> Result<(), Failure
     print_bytes(render(format, report).as_bytes())
 }
 
-/// The text that [`print`] writes.
+/// The text that [`print()`] writes.
 pub(crate) fn render<R: Report>(format: Format, report: &R) -> String {
     let mut text = match format {
         Format::Table => report.table(),
@@ -48,7 +48,7 @@ pub(crate) fn render<R: Report>(format: Format, report: &R) -> String {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
