@@ -23,10 +23,21 @@ use crate::floor::Floor;
 
 const IDENTITY_FORMAT: u8 = 1;
 
+/// Half of a cluster id.
+const HALF_BITS: u32 = 32;
+
+/// A cluster id of two halves: which cluster of that name it is, from its founding members, can be told from the
+/// directory alone; which name it has is also known from the settings.
+#[must_use]
+pub fn cluster_id(name: u64, founding: u64) -> u64 {
+    // Never zero: that is no cluster.
+    (name << HALF_BITS) | (founding & u64::from(u32::MAX)) | 1
+}
+
 /// Whose directory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The cluster.
+    /// The cluster; see [`cluster_id`].
     pub cluster_id: u64,
     /// The node.
     pub node_id: u64,
@@ -42,6 +53,7 @@ struct IdentityRecord {
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
+    cluster_id: u64,
     incarnation: u64,
     fresh: bool,
     disk: Disk,
@@ -49,8 +61,9 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens `path`, creating it when absent, and locks it. A new directory gets `incarnation`, synced before this
-    /// returns; an existing one must be `identity`'s.
+    /// Opens `path`, creating it when absent, and locks it. A new directory gets `identity` and `incarnation`, synced
+    /// before this returns; an existing one must be of the same node and of a cluster of the same name, and keeps the
+    /// cluster id that it was founded with.
     ///
     /// # Errors
     /// In use by a live process, another node's or cluster's, damaged, or not accessible.
@@ -71,18 +84,26 @@ impl DataDir {
         fs::create_dir_all(path).map_err(StorageError::io("create the data directory", path))?;
         let lock = lock(path)?;
         let file = path.join("identity");
-        let (incarnation, fresh) = match fs::read(&file) {
+        let (record, fresh) = match fs::read(&file) {
             Ok(bytes) => (check_identity(&file, &bytes, identity)?, false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 refuse_leftovers(path, &disk)?;
                 // The floor file first: with an identity, a missing floor file is always a lost one.
                 Floor::create(path, &disk)?;
-                write_identity(path, &IdentityRecord { identity, incarnation })?;
-                (incarnation, true)
+                let record = IdentityRecord { identity, incarnation };
+                write_identity(path, &record)?;
+                (record, true)
             }
             Err(error) => return Err(StorageError::io("read", &file)(error)),
         };
-        Ok(DataDir { path: path.to_owned(), incarnation, fresh, disk, _lock: Arc::new(lock) })
+        let IdentityRecord { identity: Identity { cluster_id, .. }, incarnation } = record;
+        Ok(DataDir { path: path.to_owned(), cluster_id, incarnation, fresh, disk, _lock: Arc::new(lock) })
+    }
+
+    /// The cluster that it belongs to.
+    #[must_use]
+    pub fn cluster_id(&self) -> u64 {
+        self.cluster_id
     }
 
     /// The random number that this directory got when it was made.
@@ -166,7 +187,7 @@ fn lock(dir: &Path) -> Result<File, StorageError> {
     Ok(file)
 }
 
-fn check_identity(file: &Path, bytes: &[u8], expected: Identity) -> Result<u64, StorageError> {
+fn check_identity(file: &Path, bytes: &[u8], expected: Identity) -> Result<IdentityRecord, StorageError> {
     let corrupt = |detail: &str| StorageError::Corrupt {
         path: file.to_owned(),
         detail: detail.to_owned(),
@@ -188,17 +209,18 @@ fn check_identity(file: &Path, bytes: &[u8], expected: Identity) -> Result<u64, 
         None => return Err(corrupt("it is empty")),
     };
     let found = record.identity;
-    if found != expected {
+    let same_name = found.cluster_id >> HALF_BITS == expected.cluster_id >> HALF_BITS;
+    if found.node_id != expected.node_id || !same_name {
         return Err(StorageError::Refused {
             path: file.to_owned(),
             detail: format!(
                 "it belongs to node {} of cluster {:016x}, not to node {} of cluster {:016x}",
                 found.node_id, found.cluster_id, expected.node_id, expected.cluster_id
             ),
-            remedy: "check node-id, cluster-name, members and data-dir; the cluster id derives from name and members",
+            remedy: "check node-id, cluster-name and data-dir",
         });
     }
-    Ok(record.incarnation)
+    Ok(record)
 }
 
 /// A directory without an identity must hold nothing else of ours: it may be one that lost its identity file.

@@ -17,7 +17,7 @@ mod log;
 mod sessions;
 mod snapshot;
 
-pub use data_dir::{DataDir, Identity};
+pub use data_dir::{DataDir, Identity, cluster_id};
 pub use error::{StorageError, fatal};
 pub use floor::{Floor, FloorState, SessionsFloor};
 pub use log::{Done, LogId, LogOptions, LogRecord, RaftLog, Threads, Vote};

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::disk::{Loss, SimulatedDisk};
 
-const IDENTITY: Identity = Identity { cluster_id: 0xabc, node_id: 3 };
+const IDENTITY: Identity = Identity { cluster_id: 0xabc_0000_0001, node_id: 3 };
 
 fn refusal(path: &Path, identity: Identity) -> String {
     DataDir::open(path, identity, 9).map(drop).unwrap_err().to_string()
@@ -44,8 +44,8 @@ fn anothers_is_refused_with_both_names() {
     drop(DataDir::open(temporary.path(), IDENTITY, 1).unwrap());
     let error = refusal(temporary.path(), Identity { node_id: 4, ..IDENTITY });
     assert!(error.contains("node 3") && error.contains("node 4"), "{error}");
-    let error = refusal(temporary.path(), Identity { cluster_id: 0xdef, ..IDENTITY });
-    assert!(error.contains("0000000000000abc") && error.contains("0000000000000def"), "{error}");
+    let error = refusal(temporary.path(), Identity { cluster_id: 0xdef_0000_0001, ..IDENTITY });
+    assert!(error.contains("00000abc00000001") && error.contains("00000def00000001"), "{error}");
     assert!(error.contains("identity"), "{error}");
 }
 

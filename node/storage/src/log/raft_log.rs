@@ -263,6 +263,36 @@ impl RaftLog {
         self.go(queued);
     }
 
+    /// At start: empties the log when it holds another entry where `applied`, which is committed, belongs; says whether
+    /// it did. A crash in the middle of a snapshot's install leaves a log like that: a truncation is in memory alone
+    /// until something overwrites the tail, and the purge that would have removed it comes after the install.
+    ///
+    /// # Errors
+    /// The log cannot be read, or has failed.
+    pub fn agree_with(&self, applied: LogId) -> Result<bool, StorageError> {
+        let is_before = |id: LogId| id.index < applied.index;
+        if self.last().is_none_or(is_before) || !self.last_purged().is_none_or(is_before) {
+            return Ok(false);
+        }
+        let id_at = |index| self.read(index, index + 1, 0).map(|found| found.first().map(|record| record.id));
+        if id_at(applied.index)? == Some(applied) {
+            return Ok(false);
+        }
+        let before = applied.index.checked_sub(1).map(id_at).transpose()?.flatten();
+        self.truncate_after(before.or(self.last_purged()))?;
+        let (done, purged) = std::sync::mpsc::sync_channel(1);
+        self.purge(applied, Box::new(move |result| drop(done.send(result))));
+        let purged = purged.recv().unwrap_or_else(|_| Err(self.shared().refusal()));
+        purged.map_err(StorageError::io("empty", std::path::Path::new("log")))?;
+        Ok(true)
+    }
+
+    /// Whether the entry at `index` is read from memory, without touching the disk.
+    #[must_use]
+    pub fn is_cached(&self, index: u64) -> bool {
+        self.shared().tail.lock().is_cached(index)
+    }
+
     /// Does what is queued, syncs, notes it, ends the threads, closes the files. Calls after this fail, those on
     /// clones too.
     pub fn close(self) {

@@ -144,6 +144,10 @@ impl Tail {
         }
     }
 
+    pub(super) fn is_cached(&self, index: u64) -> bool {
+        self.cached(index).is_some()
+    }
+
     fn cached(&self, index: u64) -> Option<LogId> {
         let offset = index.checked_sub(self.records.front()?.id.index)?;
         Some(self.records.get(usize::try_from(offset).ok()?)?.id)

@@ -171,12 +171,6 @@ impl Writer {
 
     fn purge(&self, upto: LogId, group: u64, emptied: bool) -> Result<(), StorageError> {
         let engine = self.shared.engine()?;
-        {
-            let mut durable = self.shared.durable.lock();
-            if emptied || durable.is_none_or(|durable| durable.index < upto.index) {
-                *durable = Some(upto);
-            }
-        }
         self.shared.floor.promise(|floor| {
             floor.purged = Some(upto);
             if emptied {
@@ -185,6 +179,14 @@ impl Writer {
                 floor.synced = Some(upto);
             }
         })?;
+        // Only now: noted any earlier, a crash would find entries promised that the log never held. What is noted
+        // meanwhile the log still holds, or it lies at or below the purge, where nothing is looked for.
+        {
+            let mut durable = self.shared.durable.lock();
+            if emptied || durable.is_none_or(|durable| durable.index < upto.index) {
+                *durable = Some(upto);
+            }
+        }
         match engine.span(group) {
             Some((_, last)) if emptied => engine.compact(group, last + 1)?,
             Some(_) => engine.compact(group, upto.index + 1)?,

@@ -19,16 +19,31 @@ pub type OnPersisted = Box<dyn FnMut(u64) + Send>;
 /// Told of the first failure. Nothing is written after it; in production it ends the process.
 pub type OnFatal = Arc<dyn Fn(&StorageError) + Send + Sync>;
 
-/// A cut is a second's work: one that takes this long never ends.
+/// A cut is a second's work: one that takes this long never ends,
 const CUT_STALLED: Duration = Duration::from_secs(60);
+/// unless it is large, because the disk was slow before: then a record may take this long, thirty times what it does.
+const RECORD_STALLED: Duration = Duration::from_millis(1);
 /// An install writes everything.
 const INSTALL_STALLED: Duration = Duration::from_secs(1800);
 
-/// A handle on the store's thread. Clones are handles on the same one.
+/// A handle on the store's thread. Clones are handles on the same one; when the last is dropped, the thread writes
+/// what waits and ends.
 #[derive(Clone)]
 pub struct WriteBehind {
     shared: Arc<Shared>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    threads: Arc<Threads>,
+}
+
+/// The store's thread and the watchdog.
+struct Threads {
+    shared: Arc<Shared>,
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+    }
 }
 
 /// Between the handles, the store's thread and the watchdog.
@@ -87,7 +102,8 @@ impl WriteBehind {
         let watching = spawn("quorate-watch", move || watchdog::run(&watched, &health));
         let owned = Arc::clone(&shared);
         let owning = spawn("quorate-sessions", move || own(&owned, store, on_persisted));
-        WriteBehind { shared, threads: Arc::new(Mutex::new(vec![owning, watching])) }
+        let threads = Threads { shared: Arc::clone(&shared), running: Mutex::new(vec![owning, watching]) };
+        WriteBehind { shared, threads: Arc::new(threads) }
     }
 
     /// Hands over a cut and returns at once. At most one is being written and one waits: a cut that comes while
@@ -138,16 +154,21 @@ impl WriteBehind {
         result.recv().unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// Whether nothing more is written: closed, or failed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.shared.queue.lock().ended
+    }
+
     /// Writes what waits, closes the store, ends the threads. Blocks until all of that is done.
     pub fn close(&self) {
+        self.shared.begin_close();
         let mut queue = self.shared.queue.lock();
-        queue.closing = true;
-        self.shared.changed.notify_all();
         while !queue.ended {
             self.shared.changed.wait(&mut queue);
         }
         drop(queue);
-        let threads = std::mem::take(&mut *self.threads.lock());
+        let threads = std::mem::take(&mut *self.threads.running.lock());
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the session store panicked");
@@ -156,7 +177,23 @@ impl WriteBehind {
     }
 }
 
+/// How long a job may take before it counts as stuck.
+fn patience(job: &Job) -> Duration {
+    match job {
+        Job::Cut(cut) => {
+            let records = cut.changes.slots.len() + cut.changes.clients.len();
+            CUT_STALLED + RECORD_STALLED * u32::try_from(records).unwrap_or(u32::MAX)
+        }
+        Job::Install { .. } => INSTALL_STALLED,
+    }
+}
+
 impl Shared {
+    fn begin_close(&self) {
+        self.queue.lock().closing = true;
+        self.changed.notify_all();
+    }
+
     /// Waits until `deadline` or until the thread is gone; says whether it is.
     pub(crate) fn ended_by(&self, deadline: Instant) -> bool {
         let mut queue = self.queue.lock();
@@ -187,11 +224,7 @@ impl Shared {
         self.changed.notify_all();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
-                let patience = match job {
-                    Job::Cut(_) => CUT_STALLED,
-                    Job::Install { .. } => INSTALL_STALLED,
-                };
-                queue.overdue_at = Some(Instant::now() + patience);
+                queue.overdue_at = Some(Instant::now() + patience(&job));
                 return Some(job);
             }
             if queue.closing {

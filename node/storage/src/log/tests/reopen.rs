@@ -144,6 +144,40 @@ fn after_many_jumps() {
 }
 
 #[test]
+fn after_a_snapshot_whose_install_was_cut_off() {
+    // The session store stands at an entry of term 5; the log still has a tail of term 3 there, which was truncated in
+    // memory alone.
+    let applied = LogId { term: 5, node: 1, index: 45 };
+    reopened(
+        |log| {
+            append(log, records(3, 40..60));
+            assert!(log.agree_with(applied).unwrap());
+        },
+        &[],
+        Some(applied),
+        None,
+    );
+    let at_its_beginning = LogId { index: 0, ..applied };
+    reopened(|log| assert!(log.agree_with(at_its_beginning).unwrap()), &[], Some(at_its_beginning), None);
+}
+
+#[test]
+fn after_agreeing_with_what_was_applied() {
+    let log_holds = records(1, 25..26)[0].id;
+    let beyond_it = LogId { term: 5, node: 1, index: 70 };
+    reopened(
+        |log| {
+            assert!(!log.agree_with(log_holds).unwrap());
+            // openraft closes such a hole itself.
+            assert!(!log.agree_with(beyond_it).unwrap());
+        },
+        &records(1, 0..40),
+        None,
+        None,
+    );
+}
+
+#[test]
 fn files_of_purged_entries_are_used_again() {
     for threads in [Threads::Dedicated, Threads::Inline] {
         let mut node = Node::new(threads);

@@ -214,3 +214,25 @@ fn the_real_store_behind_the_thread() {
     let (_, loaded) = Disk::open(dir.path()).unwrap();
     assert_loaded(&loaded.unwrap(), &leader);
 }
+
+#[test]
+fn dropping_the_last_handle_writes_what_waits_and_lets_go_of_the_store() {
+    let (write_behind, strings) = puppet();
+    let mut replica = Replica::new(52);
+    replica.put(1, b"value");
+    let clone = write_behind.clone();
+    clone.submit(replica.cut());
+    drop(write_behind);
+    assert!(!clone.has_ended(), "another handle is left");
+    drop(clone);
+    strings.orders.send(Order::GoOn).unwrap();
+    assert_eq!(strings.persisted.recv_timeout(PATIENCE), Ok(2));
+    // The store's end of this channel goes with the store.
+    assert_eq!(strings.entered.recv_timeout(PATIENCE), Ok((2, 1)));
+    assert!(
+        strings
+            .entered
+            .recv_timeout(PATIENCE)
+            .is_err_and(|error| error == mpsc::RecvTimeoutError::Disconnected)
+    );
+}
