@@ -97,8 +97,10 @@ impl Node {
         self.running.failed().await
     }
 
-    /// Stops in order: no new calls, those in flight drained, the sessions persisted, the storage closed.
+    /// Stops in order: not ready any more, leadership handed over, no new calls, those in flight drained, the sessions
+    /// persisted, the storage closed.
     pub async fn shutdown(self) {
+        self.running.consensus.begin_stop().await;
         self.clients.stop().await;
         Box::pin(self.running.stop()).await;
         self.admin.stop().await;

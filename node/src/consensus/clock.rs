@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use quorate_state::{ADVANCE_MS_MAX, ClusterTime};
+use quorate_state::{ADVANCE_MS_MAX, Clocks, ClusterTime};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The clocks of the machine. A seam: simulation and tests put their own here.
@@ -52,6 +52,8 @@ struct Base {
     boottime: Duration,
     /// The term it was made for.
     term: u64,
+    /// The state's clocks once all that was stamped so far is applied.
+    issued: Clocks,
 }
 
 /// The leader's estimate of cluster time.
@@ -74,22 +76,50 @@ impl ClusterClock {
         self.clock.boottime().saturating_sub(self.clock.monotonic())
     }
 
-    /// Cluster time now, for the leader of `term` whose state stands at `applied`.
-    pub(crate) fn now(&self, term: u64, applied: ClusterTime) -> ClusterTime {
-        let boottime = self.clock.boottime();
+    /// The clocks now, for the leader of `term` whose state's clocks are `applied`. What is stamped and not applied yet
+    /// counts: however long applying takes, it is no outage.
+    pub(crate) fn now(&self, term: u64, applied: Clocks) -> Clocks {
         let mut base = self.base.lock();
-        let current = match *base {
-            Some(current) if current.term == term => current,
+        self.advance(&mut base, term, applied)
+    }
+
+    /// As [`Self::now`], for a proposal that is about to be made.
+    pub(crate) fn stamp(&self, term: u64, applied: Clocks) -> ClusterTime {
+        let mut base = self.base.lock();
+        let now = self.advance(&mut base, term, applied);
+        if let Some(base) = &mut *base {
+            base.issued = now;
+        }
+        now.cluster
+    }
+
+    fn advance(&self, base: &mut Option<Base>, term: u64, applied: Clocks) -> Clocks {
+        let boottime = self.clock.boottime();
+        let since = |base: &Base| {
+            let elapsed = boottime.saturating_sub(base.boottime).as_millis();
+            ClusterTime(base.cluster.0.saturating_add(u64::try_from(elapsed).unwrap_or(0)))
+        };
+        let current = match base {
+            Some(current) if current.term == term => {
+                // Applied beyond the estimate: what an earlier leader stamped came in only now. Time goes on from there.
+                if since(current) < applied.cluster {
+                    (current.cluster, current.boottime) = (applied.cluster, boottime);
+                }
+                current
+            }
             _ => {
                 let wall = self.clock.wall_ms();
-                let ceiling = if applied.0 == 0 { wall } else { applied.0.saturating_add(ADVANCE_MS_MAX) };
-                let made = Base { cluster: ClusterTime(wall.min(ceiling).max(applied.0)), boottime, term };
-                *base = Some(made);
-                made
+                let known = applied.cluster.0;
+                let ceiling = if known == 0 { wall } else { known.saturating_add(ADVANCE_MS_MAX) };
+                let cluster = ClusterTime(wall.min(ceiling).max(known));
+                base.insert(Base { cluster, boottime, term, issued: applied })
             }
         };
-        let elapsed = u64::try_from(boottime.saturating_sub(current.boottime).as_millis()).unwrap_or(0);
-        ClusterTime(current.cluster.0.saturating_add(elapsed)).max(applied)
+        let issued = Clocks {
+            cluster: current.issued.cluster.max(applied.cluster),
+            served: current.issued.served.max(applied.served),
+        };
+        issued.advanced_to(since(current))
     }
 }
 
@@ -126,31 +156,67 @@ mod tests {
         (ClusterClock::new(Box::new(Scripted(Arc::clone(&times)))), times)
     }
 
+    /// A state's clocks at this cluster time, all of it served.
+    fn at(ms: u64) -> Clocks {
+        Clocks::default().advanced_to(ClusterTime(ms))
+    }
+
     #[test]
     fn a_new_cluster_starts_at_the_wall_clock() {
         let (clock, _) = clock(5, 1_000_000);
-        assert_eq!(clock.now(1, ClusterTime(0)), ClusterTime(1_000_000));
+        assert_eq!(clock.now(1, Clocks::default()), at(1_000_000));
     }
 
     #[test]
     fn within_a_term_only_the_boot_clock_counts() {
         let (clock, times) = clock(0, 1_000_000);
-        clock.now(1, ClusterTime(0));
+        clock.now(1, Clocks::default());
         *times.lock() = Times { boottime_ms: 250, wall_ms: 9_000_000 };
-        assert_eq!(clock.now(1, ClusterTime(1_000_000)), ClusterTime(1_000_250));
+        assert_eq!(clock.now(1, at(1_000_000)), at(1_000_250));
     }
 
     #[test]
     fn a_wall_clock_an_hour_ahead_advances_a_new_term_by_a_minute_at_most() {
         let (clock, _) = clock(0, 10_000_000);
-        assert_eq!(clock.now(2, ClusterTime(1_000_000)), ClusterTime(1_060_000));
+        assert_eq!(clock.now(2, at(1_000_000)).cluster, ClusterTime(1_060_000));
     }
 
     #[test]
     fn a_wall_clock_behind_never_takes_time_back() {
         let (clock, times) = clock(0, 1_000);
-        assert_eq!(clock.now(2, ClusterTime(1_000_000)), ClusterTime(1_000_000));
+        assert_eq!(clock.now(2, at(1_000_000)), at(1_000_000));
         times.lock().boottime_ms = 7;
-        assert_eq!(clock.now(2, ClusterTime(1_000_000)), ClusterTime(1_000_007));
+        assert_eq!(clock.now(2, at(1_000_000)), at(1_000_007));
+    }
+
+    #[test]
+    fn what_is_stamped_and_not_applied_yet_is_no_outage() {
+        let (clock, times) = clock(0, 1_000_000);
+        clock.stamp(1, at(1_000_000));
+        for _ in 0..4 {
+            times.lock().boottime_ms += 2_000;
+            clock.stamp(1, at(1_000_000));
+        }
+        // Eight seconds without anything applied, but proposals every two.
+        assert_eq!(clock.now(1, at(1_000_000)), at(1_008_000));
+    }
+
+    #[test]
+    fn eight_silent_seconds_are_an_outage() {
+        let (clock, times) = clock(0, 1_000_000);
+        clock.stamp(1, at(1_000_000));
+        times.lock().boottime_ms += 8_000;
+        let now = clock.now(1, at(1_000_000));
+        assert_eq!((now.cluster, now.served), (ClusterTime(1_008_000), at(1_000_000).served));
+    }
+
+    #[test]
+    fn time_goes_on_from_what_was_applied_late() {
+        let (clock, times) = clock(0, 1_000);
+        clock.now(2, at(1_000_000));
+        // A replay ends far beyond where the term's estimate began.
+        clock.now(2, at(2_000_000));
+        times.lock().boottime_ms = 40;
+        assert_eq!(clock.now(2, at(2_000_000)), at(2_000_040));
     }
 }

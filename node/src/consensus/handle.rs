@@ -1,6 +1,7 @@
 //! The handle through which the rest of the node uses consensus.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -71,7 +72,9 @@ pub(super) struct Inner {
     /// When the leader that this node follows was last heard.
     pub(super) leader_heard: Mutex<Option<std::time::Instant>>,
     /// Set once everything in the log at start has been applied again.
-    pub(super) recovered: std::sync::atomic::AtomicBool,
+    pub(super) recovered: AtomicBool,
+    /// Set when the node begins to stop: it is not ready any more, and reads by lease no more.
+    pub(super) stopping: AtomicBool,
 }
 
 /// This node's leadership, as its raft core last reported it.
@@ -116,8 +119,9 @@ impl Consensus {
     /// directory under its id is refused), and knows a leader and how clients reach it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.inner.recovered.load(std::sync::atomic::Ordering::Acquire)
-            && self.inner.identity.recorded(self.node_id()) == self.inner.identity.incarnation
+        self.inner.recovered.load(Ordering::Acquire)
+            && !self.inner.stopping.load(Ordering::Acquire)
+            && self.inner.identity.is_recorded()
             && self.leader().is_some_and(|leader| !leader.client_address.is_empty())
     }
 
@@ -143,7 +147,7 @@ impl Consensus {
     pub fn now(&self) -> Clocks {
         let clocks = self.with_state(State::clocks);
         match self.leadership() {
-            Ok(leadership) => clocks.advanced_to(self.inner.clock.now(leadership.term, clocks.cluster)),
+            Ok(leadership) => self.inner.clock.now(leadership.term, clocks),
             Err(_) => clocks,
         }
     }
@@ -210,7 +214,10 @@ impl Consensus {
     pub async fn linearizable(&self) -> Result<(), ReadError> {
         let leadership = self.leadership().map_err(|_| ReadError::NotLeader { leader: self.leader() })?;
         let slept = self.inner.clock.slept();
-        if self.inner.read_mode == ReadMode::Lease && self.lease_holds(&leadership, slept) {
+        // Before leadership is handed over the voters' leases are cancelled: from then on nothing holds by lease.
+        let by_lease =
+            self.inner.read_mode == ReadMode::Lease && !self.inner.stopping.load(Ordering::Acquire);
+        if by_lease && self.lease_holds(&leadership, slept) {
             return Ok(());
         }
         self.confirm(leadership.term, slept).await
@@ -285,12 +292,9 @@ impl Consensus {
         remaining: Duration,
     ) -> Result<v1::Answer, ForwardError> {
         let leader = self.leader().filter(|leader| !leader.is_self).ok_or(ForwardError::NoLeader)?.node;
-        let address = self.peer_address(leader).ok_or(ForwardError::NoLeader)?;
-        let mut client = self
-            .inner
-            .peers
-            .client(leader, &address, Traffic::Forward)
-            .map_err(|error| ForwardError::Unreachable(error.to_string()))?;
+        let peers = &self.inner.peers;
+        let client = peers.client(leader, Traffic::Forward);
+        let mut client = client.map_err(|error| ForwardError::Unreachable(error.to_string()))?;
         operation.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
         let request = peer::ForwardRequest {
             envelope: Some(self.inner.identity.envelope(leader)),
@@ -298,13 +302,18 @@ impl Consensus {
         };
         match tokio::time::timeout(remaining, client.forward(request)).await {
             Ok(Ok(response)) => {
+                peers.note_answered(leader, Traffic::Forward);
                 response.into_inner().answer.ok_or_else(|| ForwardError::Lost("an empty answer".into()))
             }
-            Ok(Err(status)) if never_sent(&status) => {
-                Err(ForwardError::Unreachable(status.message().to_owned()))
+            Ok(Err(status)) => {
+                peers.note_failed(leader, Traffic::Forward);
+                let message = status.message().to_owned();
+                Err(if never_sent(&status) { ForwardError::Unreachable } else { ForwardError::Lost }(message))
             }
-            Ok(Err(status)) => Err(ForwardError::Lost(status.message().to_owned())),
-            Err(_) => Err(ForwardError::Deadline),
+            Err(_) => {
+                peers.note_failed(leader, Traffic::Forward);
+                Err(ForwardError::Deadline)
+            }
         }
     }
 
@@ -376,25 +385,57 @@ impl Consensus {
     fn stamp(&self) -> Result<ClusterTime, ProposeError> {
         match self.leadership() {
             Ok(leadership) if self.serves(&leadership) => {
-                let applied = self.with_state(State::clocks).cluster;
-                Ok(self.inner.clock.now(leadership.term, applied))
+                Ok(self.inner.clock.stamp(leadership.term, self.with_state(State::clocks)))
             }
             _ => Err(ProposeError::NotLeader { leader: self.leader().filter(|leader| !leader.is_self) }),
         }
     }
 
-    pub(super) fn peer_address(&self, node: NodeId) -> Option<String> {
-        let applied = self.inner.replica.read();
-        applied.membership.membership().get_node(&node).map(|node| node.address.clone())
+    /// Begins to stop: this node is not ready from now on. A leader hands its leadership to the node that is furthest,
+    /// and this returns once that leads, or after a while without success.
+    pub async fn begin_stop(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        let Some(successor) = self.successor() else { return };
+        if let Err(error) = self.inner.raft.trigger().transfer_leader(successor).await {
+            tracing::debug!(%error, "raft has stopped");
+            return;
+        }
+        let gave_up = tokio::time::Instant::now() + self.inner.timers.lease() * ISOLATED_LEASES;
+        let mut metrics = self.inner.raft.metrics();
+        let handed_over = async {
+            while metrics.borrow_watched().current_leader == Some(self.node_id()) {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        match tokio::time::timeout_at(gave_up, handed_over).await {
+            Ok(()) => tracing::info!(successor, "handed leadership over"),
+            Err(_) => tracing::info!(successor, "leadership was not taken over in time"),
+        }
+    }
+
+    /// Who should lead when this node, the leader, stops: the other voter whose log reaches furthest.
+    fn successor(&self) -> Option<NodeId> {
+        self.leadership().ok()?;
+        let voters: Vec<NodeId> = self.inner.replica.read().membership.membership().voter_ids().collect();
+        let metrics = self.inner.raft.metrics();
+        let matched = metrics.borrow_watched().replication.clone()?;
+        let others = matched.into_iter().filter(|(node, _)| *node != self.node_id() && voters.contains(node));
+        others.max_by_key(|(_, matched)| *matched).map(|(node, _)| node)
     }
 }
 
-/// Whether a failed call never left this machine: the connection was refused.
+/// Whether a failed call never reached the services of the other node: there was no connection, or it refused the
+/// envelope.
 fn never_sent(status: &tonic::Status) -> bool {
+    if status.code() == tonic::Code::FailedPrecondition {
+        return true;
+    }
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        if error.is::<tonic::ConnectError>() {
+            return true;
         }
         source = error.source();
     }

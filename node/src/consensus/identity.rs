@@ -29,6 +29,11 @@ impl Identity {
         self.replica.read().state.members().get(&node).map_or(0, |member| member.incarnation)
     }
 
+    /// Whether this data directory is the one that the cluster has on record for this node, as far as is known here.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded(self.node) == self.incarnation
+    }
+
     /// The envelope of a call to `to`.
     pub(crate) fn envelope(&self, to: NodeId) -> Envelope {
         Envelope {
@@ -64,7 +69,10 @@ impl Identity {
         }
         if envelope.to_incarnation != 0 && envelope.to_incarnation != self.incarnation {
             let message = replaced_message(self.node, envelope.to_incarnation, self.incarnation);
-            self.replaced.send_replace(Some(message.clone()));
+            // Once the cluster itself has put this directory on record, a caller who says otherwise is behind.
+            if !self.is_recorded() {
+                self.replaced.send_replace(Some(message.clone()));
+            }
             return Err(Status::failed_precondition(message));
         }
         let recorded = self.recorded(envelope.from);

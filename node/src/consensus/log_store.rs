@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
+use futures_util::{Stream, TryStreamExt as _, stream};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use quorate_storage::{LogRecord, RaftLog};
@@ -29,10 +30,48 @@ impl LogStore {
         LogStore { log }
     }
 
-    fn read(&self, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Entry>, io::Error> {
-        let records = self.log.read(from, to, bytes_max).map_err(io::Error::other)?;
+    /// Entries in `[from, to)`, at most `bytes_max` of payload or a single larger one. What is not in memory is read
+    /// by a thread that may wait for the disk.
+    async fn read(&self, from: u64, to: u64, bytes_max: u64) -> Result<Vec<Entry>, io::Error> {
+        let log = self.log.clone();
+        let read = move || log.read(from, to, bytes_max).map_err(io::Error::other);
+        let records = if self.log.is_cached(from) {
+            read()?
+        } else {
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??
+        };
         records.into_iter().map(|record| decode_entry(log_id_from_storage(record.id), record.bytes)).collect()
     }
+
+    /// Entries from `next` on, of which those before `to` are wanted, a page at a time; ends at the log's end.
+    async fn page(
+        self,
+        next: u64,
+        to: u64,
+    ) -> Result<Option<(impl Stream<Item = io::Result<Entry>>, (Self, u64))>, io::Error> {
+        if next >= to {
+            return Ok(None);
+        }
+        let entries = self.read(next, to, READ_BYTES_MAX).await?;
+        let Some(last) = entries.last() else { return Ok(None) };
+        let after = last.log_id.index + 1;
+        Ok(Some((stream::iter(entries.into_iter().map(Ok)), (self, after))))
+    }
+}
+
+/// The half-open range of indexes that `range` means.
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -40,21 +79,22 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(to) => *to,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read(from, to, u64::MAX)
+        let (from, to) = bounds(&range);
+        self.read(from, to, u64::MAX).await
+    }
+
+    /// In pages: after a crash there may be a whole log budget to apply again.
+    async fn entries_stream<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend {
+        let (from, to) = bounds(&range);
+        let pages = stream::try_unfold((self.clone(), from), move |(store, next)| store.page(next, to));
+        Box::pin(pages.try_flatten())
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.read(start, end, READ_BYTES_MAX)
+        self.read(start, end, READ_BYTES_MAX).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -103,8 +143,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        let (done, purged) = oneshot::channel();
-        self.log.purge(log_id_to_storage(&log_id), Box::new(move |result| drop(done.send(result))));
-        purged.await.map_err(io::Error::other)?
+        // Not waited for: raft's core would stand still for two syncs. The log does its work in the order in which it was
+        // asked, so whatever is appended next finds the purge done; after a failure the process ends.
+        self.log.purge(log_id_to_storage(&log_id), Box::new(drop));
+        Ok(())
     }
 }

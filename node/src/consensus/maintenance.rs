@@ -6,6 +6,7 @@ use std::time::Duration;
 use quorate_proto::peer::v1 as peer;
 use quorate_state::{Command, Limits, Member, Outcome, Refusal, State};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::handle::Consensus;
 use super::peers::Traffic;
@@ -20,6 +21,7 @@ const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(2);
 impl Consensus {
     /// Ticks and reaps while this node leads. Runs until `stop`.
     pub(crate) async fn run_clock(self, mut stop: watch::Receiver<bool>) {
+        let mut ticked: Option<Instant> = None;
         loop {
             let pause = if self.leads() { self.until_next_tick() } else { TICK_INTERVAL_MIN };
             tokio::select! {
@@ -27,22 +29,27 @@ impl Consensus {
                 () = tokio::time::sleep(pause) => {}
             }
             if !self.leads() {
+                ticked = None;
                 continue;
             }
             let expired = self.with_state(|state| state.reapable(Limits::REAP_MAX));
+            // However much there is to reap, the tick is due each second.
+            let is_due = expired.is_empty() || ticked.is_none_or(|at| at.elapsed() >= TICK_INTERVAL);
             let propose = async {
-                match expired.is_empty() {
-                    true => self.tick().await,
-                    false => self.propose(Command::Reap { keys: expired }).await.map(drop),
+                if !expired.is_empty() {
+                    self.propose(Command::Reap { keys: expired }).await?;
                 }
+                if is_due { self.tick().await } else { Ok(()) }
             };
             // Without a quorum a proposal waits for ever.
             let proposed = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 proposed = propose => proposed,
             };
-            if let Err(error) = proposed {
-                tracing::debug!(%error, "a tick was not applied");
+            match proposed {
+                Ok(()) if is_due => ticked = Some(Instant::now()),
+                Ok(()) => {}
+                Err(error) => tracing::debug!(%error, "a tick was not applied"),
             }
         }
     }
@@ -91,12 +98,8 @@ impl Consensus {
             }
             return Ok(());
         }
-        let address = self.peer_address(leader.node).ok_or("the leader has no address")?;
-        let mut client = self
-            .inner
-            .peers
-            .client(leader.node, &address, Traffic::Control)
-            .map_err(|error| error.to_string())?;
+        let client = self.inner.peers.client(leader.node, Traffic::Control);
+        let mut client = client.map_err(|error| error.to_string())?;
         let request = peer::AnnounceRequest {
             envelope: Some(self.inner.identity.envelope(leader.node)),
             announcement: Some(peer::Announcement {

@@ -42,24 +42,24 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    fn peer(&self, target: NodeId, node: &PeerNode, traffic: Traffic) -> PeerNetwork {
-        PeerNetwork { network: self.clone(), target, address: node.address.clone(), traffic }
+    fn peer(&self, target: NodeId, traffic: Traffic) -> PeerNetwork {
+        PeerNetwork { network: self.clone(), target, traffic }
     }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerNetwork;
 
-    async fn new_client(&mut self, target: NodeId, node: &PeerNode) -> PeerNetwork {
-        self.peer(target, node, Traffic::Append)
+    async fn new_client(&mut self, target: NodeId, _node: &PeerNode) -> PeerNetwork {
+        self.peer(target, Traffic::Append)
     }
 
-    async fn new_heartbeat_client(&mut self, target: NodeId, node: &PeerNode) -> PeerNetwork {
-        self.peer(target, node, Traffic::Control)
+    async fn new_heartbeat_client(&mut self, target: NodeId, _node: &PeerNode) -> PeerNetwork {
+        self.peer(target, Traffic::Control)
     }
 
-    async fn new_snapshot_client(&mut self, target: NodeId, node: &PeerNode) -> PeerNetwork {
-        self.peer(target, node, Traffic::Snapshot)
+    async fn new_snapshot_client(&mut self, target: NodeId, _node: &PeerNode) -> PeerNetwork {
+        self.peer(target, Traffic::Snapshot)
     }
 }
 
@@ -67,7 +67,6 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct PeerNetwork {
     network: Network,
     target: NodeId,
-    address: String,
     traffic: Traffic,
 }
 
@@ -77,24 +76,26 @@ fn unreachable(message: impl ToString) -> RpcError {
 
 impl PeerNetwork {
     fn client(&self, traffic: Traffic) -> Result<PeerClient<Channel>, RpcError> {
-        self.network.peers.client(self.target, &self.address, traffic).map_err(unreachable)
+        self.network.peers.client(self.target, traffic).map_err(unreachable)
     }
 
-    /// Runs a call within `deadline`; when it passes, the channel is dropped with whatever hangs in it.
+    /// Runs a call within `deadline`.
     async fn bounded<T>(
         &self,
         traffic: Traffic,
         deadline: Duration,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, RpcError> {
-        match tokio::time::timeout(deadline, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(unreachable(format!("node {}: {}", self.target, status.message()))),
-            Err(_) => {
-                self.network.peers.drop_channel(self.target, traffic);
-                Err(unreachable(format!("node {} did not answer within {deadline:?}", self.target)))
+        let fault = match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(response)) => {
+                self.network.peers.note_answered(self.target, traffic);
+                return Ok(response.into_inner());
             }
-        }
+            Ok(Err(status)) => format!("node {}: {}", self.target, status.message()),
+            Err(_) => format!("node {} did not answer within {deadline:?}", self.target),
+        };
+        self.network.peers.note_failed(self.target, traffic);
+        Err(unreachable(fault))
     }
 
     async fn ask_for_vote(
@@ -111,7 +112,7 @@ impl PeerNetwork {
             leadership_transfer: request.leadership_transfer,
             pre_vote,
         };
-        let answer = self.bounded(Traffic::Control, option.hard_ttl(), client.vote(message)).await?;
+        let answer = self.bounded(Traffic::Control, option.soft_ttl(), client.vote(message)).await?;
         let vote =
             answer.vote.map(vote_from_wire).ok_or_else(|| unreachable("a vote response without a vote"))?;
         Ok(VoteResponse {
@@ -214,7 +215,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client(Traffic::Control)?;
         let message = append_to_wire(Some(self.network.identity.envelope(self.target)), rpc);
-        let answer = self.bounded(Traffic::Control, option.hard_ttl(), client.heartbeat(message)).await?;
+        let answer = self.bounded(Traffic::Control, option.soft_ttl(), client.heartbeat(message)).await?;
         Ok(append_from_wire(answer)?.into())
     }
 
@@ -300,6 +301,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let (envelope, vote) = head.take().unzip();
             peer::SnapshotChunk { envelope, vote, data }
         });
+        let _sending = self.network.peers.begin_snapshot();
         let send =
             self.bounded(Traffic::Snapshot, self.network.timers.snapshot_deadline, client.snapshot(chunks));
         tokio::select! {

@@ -56,7 +56,7 @@ fn invalid(message: String) -> io::Error {
 }
 
 fn encode<T: Serialize>(head: Vec<u8>, record: &T) -> Bytes {
-    postcard::to_extend(record, head).map(Bytes::from).unwrap_or_default()
+    postcard::to_extend(record, head).map(Bytes::from).expect("memory takes any record of this process")
 }
 
 /// The bytes of an entry's payload.

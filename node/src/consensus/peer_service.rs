@@ -1,7 +1,7 @@
 //! The peer listener: what the other nodes call.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::{BoxFuture, ready};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::handle::Consensus;
 use super::identity::{Identity, replaced_message};
 use super::payload::{decode_entry, decode_meta};
+use super::peers::Peers;
 use super::persister::Persister;
 use super::snapshot_data::SnapshotData;
 use super::types::{
@@ -30,15 +31,41 @@ pub trait ForwardHandler: Send + Sync + 'static {
     fn handle(&self, operation: v1::Operation) -> BoxFuture<'static, v1::Answer>;
 }
 
-/// Serves the peer protocol on top of one raft node.
+/// Serves the peer protocol: at first Hello alone, so that nodes which start together can greet each other before any
+/// of them trusts its own data directory; everything once [`PeerService::open`] was called.
+#[derive(Clone)]
 pub(crate) struct PeerService {
+    identity: Arc<Identity>,
+    peers: Arc<Peers>,
+    core: Arc<OnceLock<Core>>,
+}
+
+/// What all but Hello needs.
+pub(crate) struct Core {
     pub(crate) raft: Raft,
-    pub(crate) identity: Arc<Identity>,
     pub(crate) consensus: Consensus,
     pub(crate) persister: Arc<Persister>,
     pub(crate) forward: Arc<dyn ForwardHandler>,
     /// Until then this process does not vote: it may have promised a lease before it restarted.
     pub(crate) votes_from: Instant,
+}
+
+impl PeerService {
+    pub(crate) fn new(identity: Arc<Identity>, peers: Arc<Peers>) -> Self {
+        PeerService { identity, peers, core: Arc::default() }
+    }
+
+    /// Serves everything from now on.
+    pub(crate) fn open(&self, core: Core) {
+        // Called once; a second core would be dropped.
+        let _ = self.core.set(core);
+    }
+
+    /// Checks who calls whom.
+    fn admit(&self, envelope: Option<&peer::Envelope>) -> Result<&Core, Status> {
+        self.identity.check(envelope)?;
+        self.core.get().ok_or_else(|| Status::failed_precondition("this node is starting"))
+    }
 }
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -85,19 +112,25 @@ fn stopped(error: impl std::fmt::Display) -> Status {
 fn append_requests(
     first: AppendRequest,
     rest: Streaming<peer::AppendRequest>,
-    persister: Arc<Persister>,
+    core: &Core,
 ) -> impl Stream<Item = AppendRequest> + Send + 'static {
-    let rest = rest.map(|message| match message.and_then(append_request) {
-        Ok(request) => Some(request),
+    let rest = rest.map(|message| match message.map(append_request) {
+        Ok(Ok(request)) => Some(request),
+        Ok(Err(status)) => {
+            tracing::warn!(reason = status.message(), "the leader sent what cannot be read: its stream ends");
+            None
+        }
         Err(status) => {
             tracing::debug!(reason = status.message(), "an append stream ends");
             None
         }
     });
     let rest = rest.take_while(|request| ready(request.is_some())).filter_map(ready);
+    let (consensus, persister) = (core.consensus.clone(), Arc::clone(&core.persister));
     stream::once(async { first }).chain(rest).then(move |request| {
-        let persister = Arc::clone(&persister);
+        let (consensus, persister) = (consensus.clone(), Arc::clone(&persister));
         async move {
+            consensus.note_leader_heard();
             persister.within_budget().await;
             request
         }
@@ -114,9 +147,9 @@ impl Peer for PeerService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let mut messages = request.into_inner();
         let first = messages.message().await?.ok_or_else(|| malformed("an empty append stream"))?;
-        self.identity.check(first.envelope.as_ref())?;
-        let requests = append_requests(append_request(first)?, messages, Arc::clone(&self.persister));
-        let results = self.raft.stream_append(Box::pin(requests));
+        let core = self.admit(first.envelope.as_ref())?;
+        let requests = append_requests(append_request(first)?, messages, core);
+        let results = core.raft.stream_append(Box::pin(requests));
         let responses = results.map(|result| result.map(append_response).map_err(stopped));
         Ok(Response::new(Box::pin(responses)))
     }
@@ -126,16 +159,16 @@ impl Peer for PeerService {
         request: Request<peer::AppendRequest>,
     ) -> Result<Response<peer::AppendResponse>, Status> {
         let message = request.into_inner();
-        self.identity.check(message.envelope.as_ref())?;
+        let core = self.admit(message.envelope.as_ref())?;
         let request = append_request(message)?;
         if !request.entries.is_empty() {
             return Err(malformed("a heartbeat with entries"));
         }
         let (previous, last) = (request.prev_log_id, request.prev_log_id);
-        let response = self.raft.append_entries(request).await.map_err(stopped)?;
+        let response = core.raft.append_entries(request).await.map_err(stopped)?;
         let result = response.into_stream_result(previous, last);
         if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
-            self.consensus.note_leader_heard();
+            core.consensus.note_leader_heard();
         }
         Ok(Response::new(append_response(result)))
     }
@@ -145,8 +178,8 @@ impl Peer for PeerService {
         request: Request<peer::VoteRequest>,
     ) -> Result<Response<peer::VoteResponse>, Status> {
         let message = request.into_inner();
-        self.identity.check(message.envelope.as_ref())?;
-        if Instant::now() < self.votes_from {
+        let core = self.admit(message.envelope.as_ref())?;
+        if Instant::now() < core.votes_from {
             return Err(Status::unavailable("this node has just started: it votes after one lease"));
         }
         let vote =
@@ -157,9 +190,9 @@ impl Peer for PeerService {
             leadership_transfer: message.leadership_transfer,
         };
         let answer = if message.pre_vote {
-            self.raft.pre_vote(request).await.map_err(stopped)?
+            core.raft.pre_vote(request).await.map_err(stopped)?
         } else {
-            self.raft.vote(request).await.map_err(stopped)?
+            core.raft.vote(request).await.map_err(stopped)?
         };
         Ok(Response::new(peer::VoteResponse {
             vote: Some(vote_to_wire(&answer.vote)),
@@ -175,7 +208,7 @@ impl Peer for PeerService {
         let started = Instant::now();
         let mut chunks = request.into_inner();
         let first = chunks.message().await?.ok_or_else(|| malformed("an empty snapshot"))?;
-        self.identity.check(first.envelope.as_ref())?;
+        let core = self.admit(first.envelope.as_ref())?;
         let vote = first.vote.map(vote_from_wire).ok_or_else(|| malformed("a snapshot without a vote"))?;
         let refused =
             |error: &dyn std::fmt::Display| Status::data_loss(format!("the snapshot is damaged: {error}"));
@@ -192,7 +225,7 @@ impl Peer for PeerService {
         let (index, sessions) = (position.index, state.live_sessions());
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(Box::new(state)) };
         let SnapshotResponse { vote } =
-            self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+            core.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         tracing::info!(index, sessions, bytes, took = ?started.elapsed(), "installed a snapshot from the leader");
         Ok(Response::new(peer::SnapshotResponse { vote: Some(vote_to_wire(&vote)) }))
     }
@@ -202,12 +235,12 @@ impl Peer for PeerService {
         request: Request<peer::TransferLeaderRequest>,
     ) -> Result<Response<peer::TransferLeaderResponse>, Status> {
         let message = request.into_inner();
-        self.identity.check(message.envelope.as_ref())?;
+        let core = self.admit(message.envelope.as_ref())?;
         let from =
             message.from_leader.map(vote_from_wire).ok_or_else(|| malformed("a transfer without a vote"))?;
         let request =
             TransferLeaderRequest::new(from, message.to_node, message.last_log.map(log_id_from_wire));
-        let accepted = self.raft.handle_transfer_leader(request).await.map_err(stopped)?.is_ok();
+        let accepted = core.raft.handle_transfer_leader(request).await.map_err(stopped)?.is_ok();
         Ok(Response::new(peer::TransferLeaderResponse { accepted }))
     }
 
@@ -216,10 +249,10 @@ impl Peer for PeerService {
         request: Request<peer::ForwardRequest>,
     ) -> Result<Response<peer::ForwardResponse>, Status> {
         let message = request.into_inner();
-        self.identity.check(message.envelope.as_ref())?;
+        let core = self.admit(message.envelope.as_ref())?;
         let operation = message.operation.ok_or_else(|| malformed("a forward without an operation"))?;
         // In a task of its own: a caller who goes away must not cancel what may be half proposed.
-        let answer = tokio::spawn(self.forward.handle(operation)).await.map_err(stopped)?;
+        let answer = tokio::spawn(core.forward.handle(operation)).await.map_err(stopped)?;
         Ok(Response::new(peer::ForwardResponse { answer: Some(answer) }))
     }
 
@@ -228,8 +261,11 @@ impl Peer for PeerService {
         request: Request<peer::AnnounceRequest>,
     ) -> Result<Response<peer::AnnounceResponse>, Status> {
         let message = request.into_inner();
-        self.identity.check(message.envelope.as_ref())?;
+        let core = self.admit(message.envelope.as_ref())?;
         let announcement = message.announcement.ok_or_else(|| malformed("an empty announcement"))?;
+        if message.envelope.is_none_or(|envelope| envelope.from != announcement.node) {
+            return Err(malformed("an announcement of somebody else"));
+        }
         let (node, incarnation) = (announcement.node, announcement.incarnation);
         let member = Member {
             incarnation,
@@ -238,7 +274,7 @@ impl Peer for PeerService {
             admin_address: announcement.admin_address,
             version: announcement.version,
         };
-        let applied = self.consensus.propose(Command::Announce { node, member }).await;
+        let applied = core.consensus.propose(Command::Announce { node, member }).await;
         match applied.map_err(|error| Status::unavailable(error.to_string()))?.outcome {
             Outcome::Refused(Refusal::IncarnationMismatch { recorded }) => {
                 Err(Status::failed_precondition(replaced_message(node, recorded, incarnation)))
@@ -251,15 +287,20 @@ impl Peer for PeerService {
         &self,
         request: Request<peer::HelloRequest>,
     ) -> Result<Response<peer::HelloResponse>, Status> {
-        let Some(envelope) = request.into_inner().envelope else {
+        let message = request.into_inner();
+        let Some(envelope) = message.envelope else {
             return Err(malformed("a hello without an envelope"));
         };
         if envelope.cluster != self.identity.cluster || envelope.to != self.identity.node {
             self.identity.check(Some(&envelope))?;
         }
+        let recorded = self.identity.recorded(envelope.from);
+        if recorded == 0 || recorded == envelope.from_incarnation {
+            self.peers.note_said(envelope.from, &message.peer_address);
+        }
         Ok(Response::new(peer::HelloResponse {
             incarnation: self.identity.incarnation,
-            your_incarnation: self.identity.recorded(envelope.from),
+            your_incarnation: recorded,
         }))
     }
 }

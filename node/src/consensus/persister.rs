@@ -11,8 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::payload::encode_meta;
+use super::peers::Peers;
 use super::replica::Replica;
-use super::types::{Raft, SnapshotMeta};
+use super::types::{Fatal, Raft, SnapshotMeta};
 
 /// A cut is taken this long after the last one, or earlier when [`CUT_BYTES`] have changed.
 const CUT_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ pub(crate) struct Persister {
     /// True while the log waiting to be persisted is near its budget: proposals and appends wait.
     over_budget: watch::Sender<bool>,
     budget_bytes: u64,
+    /// When the log takes more than this on disk, what only a node that is behind would read is purged.
+    kept_bytes_max: u64,
     /// [`Replica::bytes_applied`] at the last persisted cut.
     bytes_persisted: AtomicU64,
     /// Held while a cut is on its way to the store.
@@ -50,11 +53,13 @@ fn position(meta: &SnapshotMeta) -> AppliedPosition {
 }
 
 impl Persister {
+    /// `log_bytes`: below this the log reclaims nothing.
     pub(crate) fn new(
         write_behind: WriteBehind,
         log: RaftLog,
         persisted: Arc<Notify>,
         budget_bytes: u64,
+        log_bytes: u64,
     ) -> Self {
         let over_budget = watch::Sender::new(false);
         Persister {
@@ -63,6 +68,8 @@ impl Persister {
             persisted,
             over_budget,
             budget_bytes,
+            // Room for what is purged already and waits to be reclaimed.
+            kept_bytes_max: log_bytes / 4 * 5,
             bytes_persisted: AtomicU64::new(0),
             persisting: tokio::sync::Mutex::new(()),
         }
@@ -88,40 +95,78 @@ impl Persister {
     }
 
     /// Asks raft for a snapshot, which [`Self::persist`] makes, each [`CUT_INTERVAL`] or [`CUT_BYTES`]. Runs until
-    /// `stop`; then a last cut is written, so that the next start has nothing to replay.
+    /// `stop`.
     pub(crate) async fn run(
         self: Arc<Self>,
         replica: Arc<Replica>,
         raft: Raft,
+        peers: Arc<Peers>,
         mut stop: watch::Receiver<bool>,
     ) {
         let mut last = Instant::now();
         loop {
-            let stopping = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => true,
-                () = tokio::time::sleep(POLL_INTERVAL) => false,
-            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+            }
             let waiting_bytes = self.measure_budget(&replica);
             let behind = replica.applied_index() > replica.persisted_index();
-            if stopping {
-                if behind && tokio::time::timeout(LAST_CUT_TIMEOUT, self.persist(&replica)).await.is_err() {
-                    tracing::info!("the last cut was not written in time: the log replays it");
-                }
-                return;
-            }
             let due = last.elapsed() >= CUT_INTERVAL || waiting_bytes >= CUT_BYTES;
-            if behind && due && self.persisting.try_lock().is_ok() {
-                last = Instant::now();
-                if let Err(error) = raft.trigger().snapshot().await {
-                    tracing::debug!(%error, "raft has stopped");
-                }
+            if !behind || !due || self.persisting.try_lock().is_err() {
+                continue;
+            }
+            last = Instant::now();
+            if peers.is_sending_snapshot() && self.log.bytes() < self.kept_bytes_max * 2 {
+                // Raft purges when it has a snapshot: a node that is being sent one would find the log gone that it
+                // needs next, and be sent another, for as long as the load lasts.
+                let (this, replica) = (Arc::clone(&self), Arc::clone(&replica));
+                tokio::spawn(async move { this.persist(&replica).await.map(drop) });
+            } else if let Err(error) = self.snapshot(&raft).await {
+                tracing::debug!(%error, "raft has stopped");
             }
         }
     }
 
+    /// Has raft make a snapshot, and purge what is kept beyond [`Self::kept_bytes_max`].
+    async fn snapshot(&self, raft: &Raft) -> Result<(), Fatal> {
+        raft.trigger().snapshot().await?;
+        if self.log.bytes() > self.kept_bytes_max
+            && let (Some(first), Some(last)) = (self.log.first_index(), self.log.last())
+        {
+            // Half at a time, so that a node which is only a little behind still finds what it needs.
+            raft.trigger().purge_log(first + last.index.saturating_sub(first) / 2).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a last cut, so that the next start has nothing to replay. Raft has stopped.
+    pub(crate) async fn last_cut(self: &Arc<Self>, replica: &Arc<Replica>) {
+        if replica.applied_index() <= replica.persisted_index() {
+            return;
+        }
+        match tokio::time::timeout(LAST_CUT_TIMEOUT, self.persist(replica)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::info!(%error, "the last cut was not written: the log replays it"),
+            Err(_) => tracing::info!("the last cut was not written in time: the log replays it"),
+        }
+    }
+
     /// Cuts, waits until the log has synced what was cut, and until the session store has it on disk. Returns what
-    /// was cut: Raft's snapshot.
-    pub(crate) async fn persist(&self, replica: &Replica) -> (SnapshotMeta, Frozen) {
+    /// was cut: Raft's snapshot. Goes on when its caller gives up: it has taken changes along that no later cut holds.
+    ///
+    /// # Errors
+    /// The session store was closed meanwhile, or has failed.
+    pub(crate) async fn persist(
+        self: &Arc<Self>,
+        replica: &Arc<Replica>,
+    ) -> Result<(SnapshotMeta, Frozen), io::Error> {
+        let (this, replica) = (Arc::clone(self), Arc::clone(replica));
+        tokio::spawn(async move { this.persist_to_its_end(&replica).await })
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    async fn persist_to_its_end(&self, replica: &Replica) -> Result<(SnapshotMeta, Frozen), io::Error> {
         let _one_at_a_time = self.persisting.lock().await;
         let view = replica.cut();
         let index = view.meta.last_log_id.as_ref().map_or(0, |id| id.index);
@@ -137,12 +182,20 @@ impl Persister {
             changes: view.changes,
         });
         while self.write_behind.persisted() < index {
+            if self.write_behind.has_ended() {
+                return Err(io::Error::other("the session store is closed"));
+            }
             // The poll covers a bell rung between the look and the wait.
             drop(tokio::time::timeout(POLL_INTERVAL, self.persisted.notified()).await);
         }
         self.bytes_persisted.fetch_max(view.bytes_applied, Ordering::Relaxed);
         replica.raise_persisted(view.meta.clone());
-        (view.meta, view.frozen)
+        Ok((view.meta, view.frozen))
+    }
+
+    /// All that is applied is in the session store: a snapshot was installed.
+    pub(crate) fn note_persisted(&self, replica: &Replica) {
+        self.bytes_persisted.fetch_max(replica.bytes_applied(), Ordering::Relaxed);
     }
 
     /// Opens or closes the gate; returns the bytes that wait.

@@ -27,13 +27,13 @@ use super::identity::{Identity, replaced_message};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::payload::decode_meta;
-use super::peer_service::{ForwardHandler, PeerService};
+use super::peer_service::{Core, ForwardHandler, PeerService};
 use super::peers::{MESSAGE_BYTES_MAX, Peers, Traffic};
 use super::persister::Persister;
 use super::replica::{Applied, Replica};
 use super::state_machine::StateMachine;
 use super::timers::Timers;
-use super::types::{PeerNode, Raft, StoredMembership};
+use super::types::{PeerNode, Raft, StoredMembership, log_id_to_storage};
 use crate::config::Settings;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
@@ -90,15 +90,17 @@ struct Opened {
     dir: DataDir,
 }
 
-/// The cluster's id: the same on every node that was given the same name and members, and on no other.
+/// The cluster's id as it is founded: the same on every node that is given the same name and members, and on no
+/// other. From then on it lives in the data directories, so that members may move to other addresses.
 fn cluster_id(settings: &Settings, members: &BTreeMap<NodeId, String>) -> u64 {
     use std::fmt::Write as _;
-    let mut text = settings.cluster_name.clone();
+    let mut founding = settings.cluster_name.clone();
     for (node, address) in members {
         // Writing to a string does not fail.
-        let _ = write!(text, "\n{node}={address}");
+        let _ = write!(founding, "\n{node}={address}");
     }
-    quorate_storage::checksum(text.as_bytes()) | 1
+    let half = |text: &str| quorate_storage::checksum(text.as_bytes()) >> 32;
+    quorate_storage::cluster_id(half(&settings.cluster_name), half(&founding))
 }
 
 fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
@@ -113,7 +115,11 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
     let log = RaftLog::open(
         &dir,
         &floor,
-        LogOptions { prefill_bytes: settings.log_prefill_bytes, ..LogOptions::default() },
+        LogOptions {
+            prefill_bytes: settings.log_prefill_bytes,
+            purge_threshold_bytes: settings.log_budget_bytes,
+            ..LogOptions::default()
+        },
     )?;
     let options = SessionOptions { cache_bytes: settings.session_cache_bytes };
     let (store, loaded) = SledStore::open(&dir, &floor, options)?;
@@ -134,6 +140,14 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
             purged.index
         )));
     }
+    if let Some(applied) = applied.log_id.as_ref().map(log_id_to_storage)
+        && log.agree_with(applied)?
+    {
+        tracing::info!(
+            index = applied.index,
+            "emptied the log, which a snapshot had replaced when the process ended"
+        );
+    }
     tracing::info!(
         sessions = applied.state.live_sessions(),
         applied_index = applied.index(),
@@ -146,7 +160,9 @@ fn open(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
     let persisted = Arc::new(Notify::new());
     let bell = Arc::clone(&persisted);
     let write_behind = WriteBehind::start(store, Box::new(move |_| bell.notify_waiters()));
-    let persister = Arc::new(Persister::new(write_behind, log.clone(), persisted, settings.log_budget_bytes));
+    let budget_bytes = settings.log_budget_bytes;
+    let persister = Persister::new(write_behind, log.clone(), persisted, budget_bytes, budget_bytes);
+    let persister = Arc::new(persister);
     Ok(Opened { log, replica, persister, dir })
 }
 
@@ -202,13 +218,23 @@ impl Running {
             let opened = tokio::task::spawn_blocking(move || open(&settings, cluster)).await;
             opened.map_err(|error| StartError::Raft(error.to_string()))??
         };
-        let incarnation = dir.incarnation();
-        let votes_from = Instant::now() + timers.lease();
+        let opened = Instant::now();
+        let (cluster, incarnation) = (dir.cluster_id(), dir.incarnation());
+        let votes_from = opened + timers.lease();
         let identity = Arc::new(Identity::new(cluster, settings.node_id, incarnation, Arc::clone(&replica)));
-        let peers = Arc::new(Peers::default());
-        ask_peers(&identity, &peers, &members).await?;
+        let peers = Peers::new(Arc::clone(&replica), members.clone(), timers.append_deadline);
+        let peers = Arc::new(peers);
+        let stop = watch::Sender::new(false);
+        let failed = watch::Sender::new(None);
+        let running_failed = failed.subscribe();
+        let mut tasks = JoinSet::new();
+        let service = PeerService::new(Arc::clone(&identity), Arc::clone(&peers));
+        tasks.spawn(serve_peers(service.clone(), listener, timers, stop.subscribe(), failed.clone()));
+        ask_peers(&identity, &peers, members.keys(), &member.peer_address).await?;
 
         let network = Network { identity: Arc::clone(&identity), peers: Arc::clone(&peers), timers };
+        let replay =
+            Replay { from: replica.applied_index(), to: log.last().map_or(0, |id| id.index), opened };
         let raft = Raft::new(
             settings.node_id,
             raft_config(cluster, timers, settings.log_entries_kept)?,
@@ -224,7 +250,7 @@ impl Running {
                 replica: Arc::clone(&replica),
                 persister: Arc::clone(&persister),
                 identity: Arc::clone(&identity),
-                peers,
+                peers: Arc::clone(&peers),
                 log,
                 clock: ClusterClock::new(Box::new(SystemClock { wall_offset_ms: settings.clock_offset_ms })),
                 timers,
@@ -232,26 +258,21 @@ impl Running {
                 confirmed: Mutex::new(None),
                 leader_heard: Mutex::new(None),
                 recovered: AtomicBool::new(false),
+                stopping: AtomicBool::new(false),
             }),
         };
-        let stop = watch::Sender::new(false);
-        let failed = watch::Sender::new(None);
-        let running_failed = failed.subscribe();
-        let mut tasks = JoinSet::new();
-        let service = PeerService {
+        service.open(Core {
             raft: raft.clone(),
-            identity: Arc::clone(&identity),
             consensus: consensus.clone(),
             persister: Arc::clone(&persister),
             forward: forward(consensus.clone()),
             votes_from,
-        };
-        tasks.spawn(serve_peers(service, listener, stop.subscribe(), failed.clone()));
+        });
         tasks.spawn(watch_failures(raft.clone(), identity.watch_replaced(), failed, stop.subscribe()));
-        tasks.spawn(Arc::clone(&persister).run(replica, raft, stop.subscribe()));
+        tasks.spawn(persister.run(replica, raft, peers, stop.subscribe()));
         tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
         tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));
-        tasks.spawn(join(consensus.clone(), members, votes_from, stop.subscribe()));
+        tasks.spawn(join(consensus.clone(), members, votes_from, replay, stop.subscribe()));
         Ok(Running { consensus, stop, tasks, failed: running_failed, _dir: dir })
     }
 
@@ -267,12 +288,14 @@ impl Running {
 
     /// Stops raft, writes a last cut to the session store, closes the storage.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
         let inner = &self.consensus.inner;
+        // First of all: a leader that still sends heartbeats keeps the others from electing one that serves.
         if let Err(error) = inner.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop in order");
         }
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        inner.persister.last_cut(&inner.replica).await;
         inner.persister.close().await;
         let log = inner.log.clone();
         if tokio::task::spawn_blocking(move || log.close()).await.is_err() {
@@ -281,33 +304,37 @@ impl Running {
     }
 }
 
-/// Asks every peer that answers what it knows of this node. A node that lost its disk learns it here.
+/// Asks every peer that answers what it knows of this node, and tells it where this node is now. A node that lost its
+/// disk learns it here.
 async fn ask_peers(
     identity: &Arc<Identity>,
     peers: &Arc<Peers>,
-    members: &BTreeMap<NodeId, String>,
+    members: impl Iterator<Item = &NodeId>,
+    peer_address: &str,
 ) -> Result<(), StartError> {
     let mut hellos = JoinSet::new();
-    for (node, address) in members.iter().filter(|(node, _)| **node != identity.node) {
-        let mut client = peers
-            .client(*node, address, Traffic::Control)
-            .map_err(|error| StartError::Settings(format!("members: node {node} at {address}: {error}")))?;
-        let request = peer::HelloRequest { envelope: Some(identity.envelope(*node)) };
-        hellos.spawn(async move { tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await });
+    for node in members.copied().filter(|node| *node != identity.node) {
+        let client = peers.client(node, Traffic::Control);
+        let mut client = client.map_err(|error| StartError::Settings(format!("members: {error}")))?;
+        let envelope = Some(identity.envelope(node));
+        let request = peer::HelloRequest { envelope, peer_address: peer_address.to_owned() };
+        hellos.spawn(async move { (node, tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await) });
     }
     while let Some(hello) = hellos.join_next().await {
         match hello {
-            Ok(Ok(Ok(answer))) => {
+            Ok((peer, Ok(Ok(answer)))) => {
                 let recorded = answer.into_inner().your_incarnation;
-                if recorded != 0 && recorded != identity.incarnation {
-                    return Err(StartError::Replaced(replaced_message(
-                        identity.node,
-                        recorded,
-                        identity.incarnation,
-                    )));
+                if recorded == 0 || recorded == identity.incarnation {
+                    continue;
                 }
+                let message = replaced_message(identity.node, recorded, identity.incarnation);
+                if !identity.is_recorded() {
+                    return Err(StartError::Replaced(message));
+                }
+                // This directory knows from the cluster itself that it is the right one: the peer is behind.
+                tracing::warn!(peer, "a peer knows this node by another data directory: {message}");
             }
-            Ok(Ok(Err(status))) if status.code() == tonic::Code::FailedPrecondition => {
+            Ok((_, Ok(Err(status)))) if status.code() == tonic::Code::FailedPrecondition => {
                 return Err(StartError::Settings(status.message().to_owned()));
             }
             _ => {}
@@ -319,6 +346,7 @@ async fn ask_peers(
 async fn serve_peers(
     service: PeerService,
     listener: TcpListener,
+    timers: Timers,
     mut stop: watch::Receiver<bool>,
     failed: watch::Sender<Option<String>>,
 ) {
@@ -328,6 +356,9 @@ async fn serve_peers(
     let serving = tonic::transport::Server::builder()
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
+        // A peer that vanished without a word must not leave half a snapshot behind for ever.
+        .http2_keepalive_interval(Some(timers.append_deadline))
+        .http2_keepalive_timeout(Some(timers.append_deadline * 5))
         .add_service(server)
         // Without it a follower's small answers wait for the leader's delayed acknowledgement: 40 ms now and then.
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
@@ -367,12 +398,24 @@ async fn watch_failures(
     failed.send_replace(Some(reason));
 }
 
+/// What a start has to apply again.
+#[derive(Clone, Copy)]
+struct Replay {
+    /// The index that the session store holds.
+    from: u64,
+    /// The log's last index.
+    to: u64,
+    /// When the data directory had been opened.
+    opened: Instant,
+}
+
 /// Forms the cluster if this node is pristine (every node does; the result is the same), lets it stand for election
 /// after one lease, and waits until it has applied what its log held.
 async fn join(
     consensus: Consensus,
     members: BTreeMap<NodeId, String>,
     votes_from: Instant,
+    replay: Replay,
     mut stop: watch::Receiver<bool>,
 ) {
     let raft = consensus.inner.raft.clone();
@@ -385,17 +428,36 @@ async fn join(
     }
     tokio::time::sleep_until(votes_from).await;
     raft.runtime_config().elect(true);
-    let recovered = async {
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return,
+        () = has_recovered(&consensus, replay) => {}
+    }
+    consensus.inner.recovered.store(true, Ordering::Release);
+    let applied_index = consensus.applied_index();
+    tracing::info!(
+        sessions = consensus.with_state(State::live_sessions),
+        loaded_index = replay.from,
+        replayed = replay.to.min(applied_index).saturating_sub(replay.from),
+        applied_index,
+        took_ms = u64::try_from(replay.opened.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "recovered: loaded the session store and replayed the log"
+    );
+}
+
+/// All that the log held at start is applied; or the cluster has decided against its end, and what it holds now is.
+async fn has_recovered(consensus: &Consensus, replay: Replay) {
+    let raft = &consensus.inner.raft;
+    // A cluster that never had an entry has recovered once it has a first one.
+    let target = replay.to.max(1);
+    let mut applied = consensus.inner.replica.watch_applied();
+    let decided = async {
         while let Err(error) = raft.wait_for_recovery(Some(Duration::from_secs(60))).await {
             tracing::info!(%error, "still waiting for the cluster to confirm this node's log");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => {}
-        () = recovered => {
-            consensus.inner.recovered.store(true, Ordering::Release);
-            tracing::info!(applied_index = consensus.applied_index(), "recovered");
-        }
+        Ok(_) = applied.wait_for(|applied| *applied >= target) => {}
+        () = decided => {}
     }
 }

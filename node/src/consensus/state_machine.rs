@@ -11,7 +11,7 @@ use openraft::{EntryPayload, OptionalSend};
 use quorate_state::{Proposal, State};
 
 use super::persister::Persister;
-use super::replica::Replica;
+use super::replica::{Applied, Replica};
 use super::snapshot_data::SnapshotData;
 use super::types::{
     Entry, LogId, Membership, Payload, Response, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
@@ -121,7 +121,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 payload_bytes += bytes;
                 batch.push(decoded);
             }
+            let is_full = batch.len() == APPLY_BATCH_MAX;
             self.apply_batch(batch, payload_bytes);
+            if is_full {
+                // There is more: a replay must not keep a worker for itself.
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }
@@ -142,12 +147,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let state = snapshot.into_state()?;
         let frozen = state.freeze();
         self.persister.install(meta, frozen).await?;
-        {
-            let mut applied = self.replica.write();
-            applied.state = state;
-            applied.log_id = meta.last_log_id;
-            applied.membership = meta.last_membership.clone();
-        }
+        let installed = Applied { state, log_id: meta.last_log_id, membership: meta.last_membership.clone() };
+        // What it replaces may hold millions of sessions: they are freed once the lock is.
+        let replaced = std::mem::replace(&mut *self.replica.write(), installed);
+        drop(replaced);
+        self.persister.note_persisted(&self.replica);
         self.replica.raise_persisted(meta.clone());
         self.replica.publish(meta.last_log_id.as_ref().map_or(0, |id| id.index), 0);
         Ok(())
@@ -172,7 +176,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let (meta, frozen) = self.persister.persist(&self.replica).await;
+        let (meta, frozen) = self.persister.persist(&self.replica).await?;
         Ok(Snapshot { meta, snapshot: SnapshotData::View(frozen) })
     }
 }

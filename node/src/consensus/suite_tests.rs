@@ -32,7 +32,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for RealStores {
         let state = Applied { state: State::new(), log_id: None, membership: StoredMembership::default() };
         let replica = Arc::new(Replica::new(state));
         let write_behind = WriteBehind::start(store, Box::new(|_| {}));
-        let persister = Persister::new(write_behind, log.clone(), Arc::new(Notify::new()), 1 << 30);
+        let persister = Persister::new(write_behind, log.clone(), Arc::new(Notify::new()), 1 << 30, 1 << 30);
         Ok((temporary, LogStore::new(log), StateMachine::new(replica, Arc::new(persister))))
     }
 }

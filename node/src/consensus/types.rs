@@ -54,6 +54,7 @@ pub(crate) type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 pub(crate) type Snapshot = alias::SnapshotOf<TypeConfig, super::snapshot_data::SnapshotData>;
 pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;
 pub(crate) type AppendResult = openraft::raft::StreamAppendResult<TypeConfig>;
+pub(crate) type Fatal = openraft::errors::Fatal<TypeConfig>;
 pub(crate) type RpcError = openraft::errors::RPCError<TypeConfig>;
 pub(crate) type Unreachable = openraft::errors::Unreachable<TypeConfig>;
 
