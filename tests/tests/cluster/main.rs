@@ -12,6 +12,7 @@
 //! garbage       the same for bytes that are no request at all
 //! data_dir      directories that a node must refuse
 //! restart       restarts keep everything; SIGTERM ends in order
+//! peers         nodes that move, that are behind, that hand over
 //! catch_up      a node that was away longer than the log reaches back
 //! services      health and reflection
 //! ```
@@ -25,6 +26,7 @@ mod expiry;
 mod forwarding;
 mod garbage;
 mod kills;
+mod peers;
 mod reads;
 mod restart;
 mod services;
