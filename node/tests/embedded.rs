@@ -8,17 +8,14 @@ use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use tonic::Code;
 
-async fn start(data_dir: &std::path::Path) -> Node {
+/// Listening wherever there is room: another port at each start, which is a move that changes nothing.
+fn free() -> Settings {
     let free = "127.0.0.1:0".parse().expect("an address");
-    let settings = Settings {
-        data_dir: data_dir.to_owned(),
-        client_listen: free,
-        peer_listen: free,
-        admin_listen: free,
-        // The cluster's identity derives from its members: this one must not change with the port drawn.
-        advertise_peer: Some("embedded:7201".to_owned()),
-        ..Settings::default()
-    };
+    Settings { client_listen: free, peer_listen: free, admin_listen: free, ..Settings::default() }
+}
+
+async fn start(data_dir: &std::path::Path) -> Node {
+    let settings = Settings { data_dir: data_dir.to_owned(), ..free() };
     let node = Node::start(&settings).await.expect("the node starts");
     let ready = async {
         while !node.consensus().is_ready() {
@@ -64,4 +61,23 @@ async fn sessions_survive_the_node_that_held_them() {
         .expect("deleted");
     assert_eq!(node.sessions().get(get).await.expect_err("gone").code(), Code::NotFound);
     node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_refused_leaves_nothing_running() {
+    let (mine, others) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let other = start(others.path()).await;
+    let settings = Settings { data_dir: mine.path().to_owned(), ..free() };
+    // Its only peer says that it belongs to another cluster.
+    let with_stranger = Settings {
+        node_id: 2,
+        members: [(1, other.addresses().peer.to_string()), (2, "embedded:7201".to_owned())].into(),
+        ..settings.clone()
+    };
+    for _ in 0..2 {
+        let refused = Node::start(&with_stranger).await.map(drop).expect_err("another cluster's member");
+        assert!(refused.to_string().contains("belongs to cluster"), "{refused}");
+    }
+    other.shutdown().await;
 }

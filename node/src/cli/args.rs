@@ -67,7 +67,6 @@ fn flag(key: &'static Key) -> Arg {
         .long(key.name)
         .value_name(key.value_name)
         .help(help)
-        .hide(key.hidden)
         .global(true)
         .allow_hyphen_values(true)
         .action(ArgAction::Set);
@@ -111,11 +110,9 @@ mod tests {
     fn help_tells_every_key_with_environment_default_and_example() {
         let help = command().term_width(10_000).render_help().to_string();
         for key in KEYS {
-            assert_eq!(help.contains(&format!("--{}", key.name)), !key.hidden, "{}", key.name);
-            if !key.hidden {
-                for text in [key.help, &key.environment(), key.default, key.example, key.value_name] {
-                    assert!(help.contains(text), "{}: {text}", key.name);
-                }
+            assert!(help.contains(&format!("--{}", key.name)), "{}", key.name);
+            for text in [key.help, &key.environment(), key.default, key.example, key.value_name] {
+                assert!(help.contains(text), "{}: {text}", key.name);
             }
         }
         assert!(help.contains("QUORATED_CONFIG") && help.contains("Examples:"));

@@ -46,8 +46,7 @@ pub(super) fn offer(path: &Path, text: &str, values: &mut Values) -> Result<(), 
 }
 
 fn known() -> String {
-    let visible = KEYS.iter().filter(|key| !key.hidden);
-    visible.map(Key::toml).collect::<Vec<_>>().join(", ")
+    KEYS.iter().map(Key::toml).collect::<Vec<_>>().join(", ")
 }
 
 /// A value as a flag would be written. `members` may also be a table of its own.

@@ -15,8 +15,6 @@ pub struct Key {
     pub allowed: &'static str,
     /// A value as users write it.
     pub example: &'static str,
-    /// Left out of `--help`.
-    pub hidden: bool,
 }
 
 impl Key {
@@ -46,7 +44,6 @@ pub const KEYS: &[Key] = &[
         default: "1",
         allowed: "a whole number from 1 to 18446744073709551615 that stands in members is allowed",
         example: "2",
-        hidden: false,
     },
     Key {
         name: "cluster-name",
@@ -55,7 +52,6 @@ pub const KEYS: &[Key] = &[
         default: "quorate",
         allowed: "1 to 64 characters of A-Z a-z 0-9 - _ . are allowed",
         example: "shop-prod",
-        hidden: false,
     },
     Key {
         name: "data-dir",
@@ -64,7 +60,6 @@ pub const KEYS: &[Key] = &[
         default: "quorate-data",
         allowed: "a path that is not empty is allowed",
         example: "/var/lib/quorate",
-        hidden: false,
     },
     Key {
         name: "client-listen",
@@ -73,7 +68,6 @@ pub const KEYS: &[Key] = &[
         default: "127.0.0.1:7101",
         allowed: LISTENED,
         example: "0.0.0.0:7101",
-        hidden: false,
     },
     Key {
         name: "peer-listen",
@@ -82,7 +76,6 @@ pub const KEYS: &[Key] = &[
         default: "127.0.0.1:7201",
         allowed: LISTENED,
         example: "0.0.0.0:7201",
-        hidden: false,
     },
     Key {
         name: "admin-listen",
@@ -91,7 +84,6 @@ pub const KEYS: &[Key] = &[
         default: "127.0.0.1:7301",
         allowed: LISTENED,
         example: "0.0.0.0:7301",
-        hidden: false,
     },
     Key {
         name: "advertise-client",
@@ -100,7 +92,6 @@ pub const KEYS: &[Key] = &[
         default: "client-listen; when that is every interface, the host of advertise-peer with the port of client-listen",
         allowed: ADVERTISED,
         example: "node-1.example:7101",
-        hidden: false,
     },
     Key {
         name: "advertise-peer",
@@ -109,7 +100,6 @@ pub const KEYS: &[Key] = &[
         default: "this node's entry in members, else peer-listen",
         allowed: ADVERTISED,
         example: "node-1.example:7201",
-        hidden: false,
     },
     Key {
         name: "advertise-admin",
@@ -118,7 +108,6 @@ pub const KEYS: &[Key] = &[
         default: "as advertise-client, from admin-listen",
         allowed: ADVERTISED,
         example: "node-1.example:7301",
-        hidden: false,
     },
     Key {
         name: "members",
@@ -127,7 +116,6 @@ pub const KEYS: &[Key] = &[
         default: "this node alone",
         allowed: "a list of number=host:port, separated by commas, each number from 1 and each address once, this node's node-id among them, is allowed",
         example: "1=node-1:7201,2=node-2:7201,3=node-3:7201",
-        hidden: false,
     },
     Key {
         name: "timing",
@@ -136,7 +124,6 @@ pub const KEYS: &[Key] = &[
         default: "lan",
         allowed: "lan or wan is allowed",
         example: "wan",
-        hidden: false,
     },
     Key {
         name: "read-mode",
@@ -145,7 +132,6 @@ pub const KEYS: &[Key] = &[
         default: "lease",
         allowed: "lease or read-index is allowed",
         example: "read-index",
-        hidden: false,
     },
     Key {
         name: "insecure",
@@ -154,7 +140,6 @@ pub const KEYS: &[Key] = &[
         default: "false",
         allowed: "true or false is allowed",
         example: "true",
-        hidden: false,
     },
     Key {
         name: "log-format",
@@ -163,7 +148,6 @@ pub const KEYS: &[Key] = &[
         default: "text",
         allowed: "text or json is allowed",
         example: "json",
-        hidden: false,
     },
     Key {
         name: "log-level",
@@ -172,7 +156,6 @@ pub const KEYS: &[Key] = &[
         default: "info",
         allowed: "error, warn, info, debug, trace, off or tracing directives such as info,quorate_node=debug are allowed",
         example: "info,quorate_node=debug",
-        hidden: false,
     },
     Key {
         name: "log-budget-bytes",
@@ -181,7 +164,6 @@ pub const KEYS: &[Key] = &[
         default: "1GiB",
         allowed: "64MiB to 1024GiB, as bytes or with KiB, MiB or GiB, is allowed",
         example: "4GiB",
-        hidden: false,
     },
     Key {
         name: "in-flight-bytes",
@@ -190,7 +172,6 @@ pub const KEYS: &[Key] = &[
         default: "64MiB",
         allowed: "8MiB to 64GiB, as bytes or with KiB, MiB or GiB, is allowed",
         example: "256MiB",
-        hidden: false,
     },
     Key {
         name: "session-cache-bytes",
@@ -199,33 +180,29 @@ pub const KEYS: &[Key] = &[
         default: "64MiB",
         allowed: "1MiB to 1024GiB, as bytes or with KiB, MiB or GiB, is allowed",
         example: "256MiB",
-        hidden: false,
     },
     Key {
         name: "clock-offset-ms",
         value_name: "MS",
-        help: "Added to this node's wall clock. For tests.",
+        help: "Added to this node's wall clock, to test what a wrong clock does.",
         default: "0",
         allowed: "a whole number of milliseconds, negative too, is allowed",
         example: "-3600000",
-        hidden: true,
     },
     Key {
         name: "log-prefill-bytes",
         value_name: "BYTES",
-        help: "Log files made ready at the first start, so that appends need no allocation. For tests.",
+        help: "Log files made ready at the first start, so that appends need no allocation.",
         default: "256MiB",
         allowed: "0 to 1GiB, as bytes or with KiB, MiB or GiB, is allowed",
         example: "0",
-        hidden: true,
     },
     Key {
         name: "log-entries-kept",
         value_name: "N",
-        help: "Log entries kept behind the persisted position, so that a node that was away briefly needs no snapshot. For tests.",
+        help: "Log entries kept behind the persisted position, so that a node that was away briefly needs no snapshot. Fewer when they take more disk than log-budget-bytes.",
         default: "100000",
         allowed: "a whole number is allowed",
         example: "100",
-        hidden: true,
     },
 ];

@@ -35,15 +35,9 @@ impl Settings {
         line("log_budget_bytes", number(self.log_budget_bytes));
         line("in_flight_bytes", number(self.in_flight_bytes));
         line("session_cache_bytes", number(self.session_cache_bytes));
-        if self.clock_offset_ms != 0 {
-            line("clock_offset_ms", self.clock_offset_ms.into());
-        }
-        if self.log_prefill_bytes != Settings::default().log_prefill_bytes {
-            line("log_prefill_bytes", number(self.log_prefill_bytes));
-        }
-        if self.log_entries_kept != Settings::default().log_entries_kept {
-            line("log_entries_kept", number(self.log_entries_kept));
-        }
+        line("clock_offset_ms", self.clock_offset_ms.into());
+        line("log_prefill_bytes", number(self.log_prefill_bytes));
+        line("log_entries_kept", number(self.log_entries_kept));
         text
     }
 }
