@@ -46,6 +46,7 @@ pub(super) fn run(loaded: &Loaded) -> ExitCode {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "transparent huge pages stay on");
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("quorated").build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -58,6 +59,15 @@ pub(super) fn run(loaded: &Loaded) -> ExitCode {
     // What still runs has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
+}
+
+/// Each connection takes a file descriptor, and so do the log's files: the usual soft limit of 1,024 is soon reached.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, ?current, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve(settings: &Settings) -> ExitCode {

@@ -224,3 +224,147 @@ impl Persister {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use quorate_state::{ClusterTime, Command, Proposal, State};
+    use quorate_storage::{
+        DataDir, Floor, Health, Identity, LogId, LogOptions, LogRecord, MemoryStore, StateStore,
+        StorageError, WriteReport,
+    };
+    use tempfile::TempDir;
+
+    use super::super::replica::Applied;
+    use super::super::types::{StoredMembership, log_id_from_storage};
+    use super::*;
+
+    const BUDGET: u64 = 1_000;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Keeps a cut once the test says so.
+    struct Slow {
+        memory: MemoryStore,
+        go_on: Receiver<()>,
+    }
+
+    impl StateStore for Slow {
+        fn index(&self) -> u64 {
+            self.memory.index()
+        }
+
+        fn write(&mut self, cut: Cut) -> Result<WriteReport, StorageError> {
+            self.go_on.recv().expect("the test lives");
+            self.memory.write(cut)
+        }
+
+        fn install(
+            &mut self,
+            position: AppliedPosition,
+            frozen: Frozen,
+        ) -> Result<WriteReport, StorageError> {
+            self.memory.install(position, frozen)
+        }
+
+        fn close(&mut self) {}
+
+        fn health(&self) -> Health {
+            Box::new(|| Ok(()))
+        }
+    }
+
+    struct Rig {
+        _dir: TempDir,
+        log: RaftLog,
+        replica: Arc<Replica>,
+        persister: Arc<Persister>,
+        go_on: Sender<()>,
+        memory: MemoryStore,
+    }
+
+    fn rig() -> Rig {
+        let temporary = TempDir::new().unwrap();
+        let identity = Identity { cluster_id: 1, node_id: 1 };
+        let dir = DataDir::open(&temporary.path().join("node"), identity, 7).unwrap();
+        let floor = Floor::open(&dir).unwrap();
+        let log =
+            RaftLog::open(&dir, &floor, LogOptions { prefill_bytes: 0, ..LogOptions::default() }).unwrap();
+        let state = Applied { state: State::new(), log_id: None, membership: StoredMembership::default() };
+        let (memory, (go_on, wait)) = (MemoryStore::default(), channel());
+        let write_behind = WriteBehind::start(Slow { memory: memory.clone(), go_on: wait }, Box::new(|_| {}));
+        let persister = Persister::new(write_behind, log.clone(), Arc::default(), BUDGET, 1 << 30);
+        let replica = Arc::new(Replica::new(state));
+        Rig { _dir: temporary, log, replica, persister: Arc::new(persister), go_on, memory }
+    }
+
+    impl Rig {
+        /// Logs and applies one entry that counts for `bytes`.
+        async fn apply(&self, index: u64, bytes: u64) {
+            let id = LogId { term: 1, node: 1, index };
+            let (done, synced) = tokio::sync::oneshot::channel();
+            let record = LogRecord { id, bytes: bytes::Bytes::from_static(b"entry") };
+            self.log.append(vec![record], Box::new(move |result| drop(done.send(result))));
+            synced.await.unwrap().unwrap();
+            {
+                let mut applied = self.replica.write();
+                let command = Command::OpenClient { client: index };
+                applied.state.apply(Proposal { stamp: ClusterTime(index), command });
+                applied.log_id = Some(log_id_from_storage(id));
+            }
+            self.replica.publish(index, bytes);
+            self.persister.measure_budget(&self.replica);
+        }
+
+        fn is_held_back(&self) -> bool {
+            use futures_util::FutureExt as _;
+            self.persister.within_budget().now_or_never().is_none()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn writes_wait_while_the_session_store_is_behind_its_budget() {
+        let rig = rig();
+        rig.apply(1, BUDGET / 2).await;
+        assert!(!rig.is_held_back());
+        rig.apply(2, BUDGET / 2).await;
+        assert!(rig.is_held_back());
+        let persisting = tokio::spawn({
+            let (persister, replica) = (Arc::clone(&rig.persister), Arc::clone(&rig.replica));
+            async move { persister.persist(&replica).await.map(drop) }
+        });
+        assert!(rig.is_held_back(), "nothing is in the store yet");
+        rig.go_on.send(()).unwrap();
+        persisting.await.unwrap().unwrap();
+        rig.persister.measure_budget(&rig.replica);
+        tokio::time::timeout(PATIENCE, rig.persister.within_budget()).await.unwrap();
+        assert_eq!(rig.memory.index(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_installed_snapshot_brings_the_session_store_within_its_budget() {
+        let rig = rig();
+        rig.apply(1, BUDGET).await;
+        assert!(rig.is_held_back());
+        let (meta, frozen) = rig.replica.view();
+        rig.persister.install(&meta, frozen).await.unwrap();
+        rig.persister.note_persisted(&rig.replica);
+        rig.persister.measure_budget(&rig.replica);
+        assert!(!rig.is_held_back());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_caller_that_gives_up_takes_no_changes_along() {
+        let rig = rig();
+        rig.apply(1, 1).await;
+        let given_up =
+            tokio::time::timeout(Duration::from_millis(1), rig.persister.persist(&rig.replica)).await;
+        assert!(given_up.is_err(), "the store was not told to go on");
+        rig.apply(2, 1).await;
+        rig.go_on.send(()).unwrap();
+        rig.go_on.send(()).unwrap();
+        rig.persister.persist(&rig.replica).await.unwrap();
+        let loaded = rig.memory.load().unwrap().unwrap();
+        assert_eq!(loaded.state.digest(), rig.replica.read().state.digest());
+    }
+}
