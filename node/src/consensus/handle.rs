@@ -28,6 +28,8 @@ use crate::config::ReadMode;
 
 /// A leader that has heard from no quorum for this many leases serves nobody.
 const ISOLATED_LEASES: u32 = 5;
+/// A command waits at most this long for the session store to catch up; then its caller is told to come back later.
+const BUDGET_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A read index round takes at most this long.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -160,7 +162,10 @@ impl Consensus {
         &self,
         commands: Vec<Command>,
     ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
-        self.inner.persister.within_budget().await;
+        let within_budget = self.inner.persister.within_budget();
+        if tokio::time::timeout(BUDGET_WAIT_MAX, within_budget).await.is_err() {
+            return Err(ProposeError::Overloaded);
+        }
         self.submit_unthrottled(commands).await
     }
 

@@ -15,13 +15,13 @@ pub(crate) struct Identity {
     pub(crate) node: NodeId,
     pub(crate) incarnation: u64,
     replica: Arc<Replica>,
-    /// Set when a peer proves that this data directory is not the one the cluster knows.
-    replaced: watch::Sender<Option<String>>,
+    /// Set when a peer proves that this data directory is not the one the cluster knows, or an older copy of it.
+    stopped: watch::Sender<Option<String>>,
 }
 
 impl Identity {
     pub(crate) fn new(cluster: u64, node: NodeId, incarnation: u64, replica: Arc<Replica>) -> Self {
-        Identity { cluster, node, incarnation, replica, replaced: watch::Sender::new(None) }
+        Identity { cluster, node, incarnation, replica, stopped: watch::Sender::new(None) }
     }
 
     /// The incarnation on record for `node`; 0 when it never announced itself.
@@ -71,7 +71,7 @@ impl Identity {
             let message = replaced_message(self.node, envelope.to_incarnation, self.incarnation);
             // Once the cluster itself has put this directory on record, a caller who says otherwise is behind.
             if !self.is_recorded() {
-                self.replaced.send_replace(Some(message.clone()));
+                self.stop(message.clone());
             }
             return Err(Status::failed_precondition(message));
         }
@@ -88,12 +88,17 @@ impl Identity {
 
     /// Tells the process that the cluster knows this node under another incarnation.
     pub(crate) fn set_replaced(&self, recorded: u64) {
-        self.replaced.send_replace(Some(replaced_message(self.node, recorded, self.incarnation)));
+        self.stop(replaced_message(self.node, recorded, self.incarnation));
+    }
+
+    /// Tells the process to stop, and why.
+    pub(crate) fn stop(&self, message: String) {
+        self.stopped.send_replace(Some(message));
     }
 
     /// Becomes `Some` when this node must stop: its data directory is not the one the cluster knows.
-    pub(crate) fn watch_replaced(&self) -> watch::Receiver<Option<String>> {
-        self.replaced.subscribe()
+    pub(crate) fn watch_stopped(&self) -> watch::Receiver<Option<String>> {
+        self.stopped.subscribe()
     }
 }
 
@@ -101,7 +106,16 @@ impl Identity {
 pub(crate) fn replaced_message(node: NodeId, recorded: u64, found: u64) -> String {
     format!(
         "node {node} is known to the cluster by the data directory with incarnation {recorded:016x}, but has \
-         {found:016x}: it lost its disk or runs on another one. It must not vote twice: restore the old data \
-         directory, or bring the machine back under a new node id with an empty one"
+         {found:016x}: it lost its disk or runs on another one. It must not vote twice: put the disk itself back \
+         (never an older copy of it), or bring the machine back under a new node id with an empty data directory"
+    )
+}
+
+/// What to do when a node id comes back with an older copy of its data directory.
+pub(crate) fn reverted_message(node: NodeId, acknowledged: u64, end: u64) -> String {
+    format!(
+        "node {node} has acknowledged log entries up to index {acknowledged}, but its log ends at {end}: its disk was \
+         replaced by an older copy. Writes would be lost if it voted: bring the machine back under a new node id with \
+         an empty data directory"
     )
 }

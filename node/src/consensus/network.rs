@@ -79,6 +79,13 @@ impl PeerNetwork {
         self.network.peers.client(self.target, traffic).map_err(unreachable)
     }
 
+    fn greeting(&self, vote: &Vote) -> Greeting {
+        Greeting {
+            envelope: self.network.identity.envelope(self.target),
+            acknowledged: self.network.peers.acknowledged(self.target, vote),
+        }
+    }
+
     /// Runs a call within `deadline`.
     async fn bounded<T>(
         &self,
@@ -129,10 +136,18 @@ struct InFlight {
     sent: Mutex<VecDeque<Instant>>,
 }
 
-/// `envelope`: a stream's first message identifies the sender for all of it.
-fn append_to_wire(envelope: Option<peer::Envelope>, request: AppendRequest) -> peer::AppendRequest {
+/// What a heartbeat, or the first message of a stream, says beside the request itself.
+struct Greeting {
+    envelope: peer::Envelope,
+    acknowledged: Option<LogId>,
+}
+
+fn append_to_wire(greeting: Option<Greeting>, request: AppendRequest) -> peer::AppendRequest {
+    let (envelope, acknowledged) =
+        greeting.map(|greeting| (greeting.envelope, greeting.acknowledged)).unzip();
     peer::AppendRequest {
         envelope,
+        acknowledged: acknowledged.flatten().as_ref().map(log_id_to_wire),
         vote: Some(vote_to_wire(&request.vote)),
         previous: request.prev_log_id.as_ref().map(log_id_to_wire),
         committed: request.leader_commit.as_ref().map(log_id_to_wire),
@@ -166,6 +181,7 @@ fn boxed<'s>(answers: impl Stream<Item = Result<AppendResult, RpcError>> + Send 
 /// The state of one running append stream on the leader.
 struct Replication<'s> {
     peer: &'s PeerNetwork,
+    vote: Vote,
     responses: tonic::Streaming<peer::AppendResponse>,
     in_flight: Arc<InFlight>,
     deadline: Duration,
@@ -178,7 +194,11 @@ impl Replication<'_> {
             match tokio::time::timeout(self.deadline, self.responses.next()).await {
                 Ok(Some(Ok(response))) => {
                     self.in_flight.sent.lock().pop_front();
-                    return Some(append_from_wire(response));
+                    let answer = append_from_wire(response);
+                    if let Ok(Ok(Some(matched))) = &answer {
+                        self.peer.network.peers.note_acknowledged(self.peer.target, &self.vote, *matched);
+                    }
+                    return Some(answer);
                 }
                 Ok(Some(Err(status))) => {
                     return Some(Err(unreachable(format!(
@@ -214,7 +234,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let mut client = self.client(Traffic::Control)?;
-        let message = append_to_wire(Some(self.network.identity.envelope(self.target)), rpc);
+        let message = append_to_wire(Some(self.greeting(&rpc.vote)), rpc);
         let answer = self.bounded(Traffic::Control, option.soft_ttl(), client.heartbeat(message)).await?;
         Ok(append_from_wire(answer)?.into())
     }
@@ -240,18 +260,18 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             };
             let mut client = peer.client(Traffic::Append)?;
             let in_flight = Arc::new(InFlight::default());
-            let (identity, target) = (Arc::clone(&peer.network.identity), peer.target);
-            let mut envelope = Some(identity.envelope(target));
+            let vote = first.vote;
+            let mut greeting = Some(peer.greeting(&vote));
             let sent = Arc::clone(&in_flight);
             let requests = stream::once(ready(first)).chain(input).map(move |request| {
                 sent.sent.lock().push_back(Instant::now());
-                append_to_wire(envelope.take(), request)
+                append_to_wire(greeting.take(), request)
             });
             let deadline = peer.network.timers.append_deadline;
             let opened = peer.bounded(Traffic::Append, deadline, client.append(requests)).await;
             peer.network.peers.note_reachable(peer.target, opened.as_ref().err());
             let responses = opened?;
-            let replication = Replication { peer, responses, in_flight, deadline };
+            let replication = Replication { peer, vote, responses, in_flight, deadline };
             let answers = stream::unfold(Some(replication), |replication| async move {
                 let mut replication = replication?;
                 let answer = replication.next().await?;

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::handle::Consensus;
-use super::identity::{Identity, replaced_message};
+use super::identity::{Identity, replaced_message, reverted_message};
 use super::payload::{decode_entry, decode_meta};
 use super::peers::Peers;
 use super::persister::Persister;
 use super::snapshot_data::SnapshotData;
 use super::types::{
     AppendRequest, AppendResult, Raft, Snapshot, SnapshotMeta, log_id_from_wire, log_id_to_wire,
-    vote_from_wire, vote_to_wire,
+    vote_from_storage, vote_from_wire, vote_to_wire,
 };
 
 /// Implemented by the services: runs an operation that another node forwarded. It is never forwarded again.
@@ -65,6 +65,25 @@ impl PeerService {
     fn admit(&self, envelope: Option<&peer::Envelope>) -> Result<&Core, Status> {
         self.identity.check(envelope)?;
         self.core.get().ok_or_else(|| Status::failed_precondition("this node is starting"))
+    }
+}
+
+impl PeerService {
+    /// Refuses to go on when the leader has seen this node acknowledge more than its log holds.
+    fn check_reverted(&self, core: &Core, message: &peer::AppendRequest) -> Result<(), Status> {
+        let (Some(acknowledged), Some(vote)) = (message.acknowledged, message.vote) else { return Ok(()) };
+        // A leader that was voted out does not know what its successor has truncated.
+        let log = &core.consensus.inner.log;
+        if log.vote().map(vote_from_storage).is_some_and(|own| own > vote_from_wire(vote)) {
+            return Ok(());
+        }
+        let end = log.last().map_or(0, |last| last.index);
+        if end >= acknowledged.index {
+            return Ok(());
+        }
+        let message = reverted_message(self.identity.node, acknowledged.index, end);
+        self.identity.stop(message.clone());
+        Err(Status::failed_precondition(message))
     }
 }
 
@@ -148,6 +167,7 @@ impl Peer for PeerService {
         let mut messages = request.into_inner();
         let first = messages.message().await?.ok_or_else(|| malformed("an empty append stream"))?;
         let core = self.admit(first.envelope.as_ref())?;
+        self.check_reverted(core, &first)?;
         let requests = append_requests(append_request(first)?, messages, core);
         let results = core.raft.stream_append(Box::pin(requests));
         let responses = results.map(|result| result.map(append_response).map_err(stopped));
@@ -160,6 +180,7 @@ impl Peer for PeerService {
     ) -> Result<Response<peer::AppendResponse>, Status> {
         let message = request.into_inner();
         let core = self.admit(message.envelope.as_ref())?;
+        self.check_reverted(core, &message)?;
         let request = append_request(message)?;
         if !request.entries.is_empty() {
             return Err(malformed("a heartbeat with entries"));

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 use super::replica::Replica;
+use super::types::{LogId, Vote};
 
 /// What a channel carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +64,8 @@ pub(crate) struct Peers {
     /// Nodes whose append stream could not be opened: told once, not at each try.
     unreachable: Mutex<HashSet<NodeId>>,
     sending_snapshots: AtomicUsize,
+    /// What each node has acknowledged to this node as leader, and under which vote.
+    acknowledged: Mutex<HashMap<NodeId, (Vote, LogId)>>,
 }
 
 impl Peers {
@@ -80,6 +83,7 @@ impl Peers {
             given_up: Mutex::default(),
             unreachable: Mutex::default(),
             sending_snapshots: AtomicUsize::new(0),
+            acknowledged: Mutex::default(),
         }
     }
 
@@ -179,6 +183,21 @@ impl Peers {
             None if unreachable.remove(&node) => tracing::info!(node, "a node can be replicated to again"),
             _ => {}
         }
+    }
+
+    /// `node` has told the leader of `vote` that all up to `matched` is on its disk.
+    pub(crate) fn note_acknowledged(&self, node: NodeId, vote: &Vote, matched: LogId) {
+        let mut all = self.acknowledged.lock();
+        let known = all.get(&node).is_some_and(|(then, known)| then == vote && known.index >= matched.index);
+        if !known {
+            all.insert(node, (*vote, matched));
+        }
+    }
+
+    /// The last entry that `node` has acknowledged to the leader of `vote`, which is this process.
+    pub(crate) fn acknowledged(&self, node: NodeId, vote: &Vote) -> Option<LogId> {
+        let all = self.acknowledged.lock();
+        all.get(&node).filter(|(then, _)| then == vote).map(|(_, matched)| *matched)
     }
 
     /// Counts as [`Self::is_sending_snapshot`] until what it returns is dropped.

@@ -268,7 +268,7 @@ impl Running {
             forward: forward(consensus.clone()),
             votes_from,
         });
-        tasks.spawn(watch_failures(raft.clone(), identity.watch_replaced(), failed, stop.subscribe()));
+        tasks.spawn(watch_failures(raft.clone(), identity.watch_stopped(), failed, stop.subscribe()));
         tasks.spawn(persister.run(replica, raft, peers, stop.subscribe()));
         tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
         tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));
@@ -374,7 +374,7 @@ async fn serve_peers(
 /// Watches for what a node cannot outlive: a fatal error of raft, or proof that its disk was replaced.
 async fn watch_failures(
     raft: Raft,
-    mut replaced: watch::Receiver<Option<String>>,
+    mut stopped: watch::Receiver<Option<String>>,
     failed: watch::Sender<Option<String>>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -382,7 +382,7 @@ async fn watch_failures(
     let reason = loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            Ok(reason) = replaced.wait_for(Option::is_some) => break reason.clone().unwrap_or_default(),
+            Ok(reason) = stopped.wait_for(Option::is_some) => break reason.clone().unwrap_or_default(),
             changed = openraft::type_config::async_runtime::watch::WatchReceiver::changed(&mut metrics) => {
                 let state = openraft::type_config::async_runtime::watch::WatchReceiver::borrow_watched(&metrics)
                     .running_state

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_tests::{HarnessError, NodeProcess, PATIENCE, ProcessCluster};
 use tokio::time::Instant;
 
-use crate::common::{Outcome, looking, one, session, three};
+use crate::common::{Outcome, looking, one, session, three, wait_applied};
 
 /// quorated's exit code for a refused start.
 const REFUSED: i32 = 2;
@@ -182,6 +182,49 @@ async fn a_node_that_lost_its_disk_is_refused_under_its_old_id() -> Outcome {
     let said = cluster.node(victim)?.log_text().split_off(already);
     assert_ne!(status.code(), Some(0), "{said}");
     assert!(said.contains("new node id"), "it does not say what to do: {said}");
+    assert_eq!(client.get_with(&created.id, looking()).await?.version, 1, "the others serve on");
+    Ok(())
+}
+
+/// Copies a stopped node's data directory.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_older_copy_of_a_disk_is_refused_by_the_cluster() -> Outcome {
+    let mut cluster = three().await?;
+    let client = cluster.client()?;
+    client.create(session("a", "1")).await?;
+    let victim = cluster.a_follower().await?;
+    let dir = cluster.node(victim)?.spec().data_dir.clone();
+    let older = dir.with_file_name("older");
+    assert_eq!(cluster.stop(victim).await?.code(), Some(0));
+    copy(&dir, &older)?;
+    cluster.node_mut(victim)?.start()?;
+    cluster.wait_ready(victim).await?;
+    let created = client.create(session("a", "2")).await?;
+    wait_applied(&cluster, victim, created.position.index).await?;
+
+    cluster.node_mut(victim)?.kill()?;
+    fs::remove_dir_all(&dir)?;
+    fs::rename(&older, &dir)?;
+    let already = cluster.node(victim)?.log_text().len();
+    cluster.node_mut(victim)?.start()?;
+    let status = cluster.wait_end(victim, PATIENCE).await?;
+    let said = cluster.node(victim)?.log_text().split_off(already);
+    assert_ne!(status.code(), Some(0), "{said}");
+    assert!(said.contains("older copy") && said.contains("new node id"), "{said}");
     assert_eq!(client.get_with(&created.id, looking()).await?.version, 1, "the others serve on");
     Ok(())
 }
