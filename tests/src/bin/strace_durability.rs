@@ -9,7 +9,9 @@ use clap::Parser;
 use quorate_proto::v1::CreateRequest;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_tests::trace::{NodeTrace, Recording, Report, TracedWrite, check, strace_arguments};
-use quorate_tests::{ClusterOptions, HarnessError, PATIENCE, ProcessCluster, channel, new_id, until};
+use quorate_tests::{
+    ClusterOptions, HarnessError, PATIENCE, ProcessCluster, channel, interrupted, new_id, until,
+};
 
 /// Writes that are made and proven, unless told otherwise.
 const WRITES: usize = 100;
@@ -35,7 +37,14 @@ async fn main() -> ExitCode {
         eprintln!("strace is not installed (Debian: apt-get install strace); nothing was checked");
         return ExitCode::from(2);
     }
-    match run(&arguments).await {
+    let result = tokio::select! {
+        result = run(&arguments) => result,
+        () = interrupted() => {
+            eprintln!("interrupted: the nodes are ended and their directories removed");
+            return ExitCode::from(130);
+        }
+    };
+    match result {
         Ok(report) => conclude(&arguments, &report),
         Err(error) => {
             eprintln!("the check could not be carried out: {error}");

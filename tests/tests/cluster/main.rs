@@ -14,6 +14,8 @@
 //! restart       restarts keep everything; SIGTERM ends in order
 //! catch_up      a node that was away longer than the log reaches back
 //! services      health and reflection
+//! harness       a node that ended by itself is never left out
+//! full_disk     a node without space stops; the others serve on
 //! ```
 
 mod bad_input;
@@ -23,7 +25,9 @@ mod data_dir;
 mod exactly_once;
 mod expiry;
 mod forwarding;
+mod full_disk;
 mod garbage;
+mod harness;
 mod kills;
 mod reads;
 mod restart;
