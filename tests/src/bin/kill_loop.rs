@@ -167,7 +167,7 @@ impl Loop {
         let ids = self.cluster.ids();
         let any = ids.choose(&mut self.random).copied().ok_or(HarnessError::NoNode(0))?;
         let leader = self.cluster.wait_leader().await?;
-        let aimed = self.findings.kills_of_one % LEADER_EVERY == 0;
+        let aimed = self.findings.kills_of_one.is_multiple_of(LEADER_EVERY);
         let victim = if aimed { leader } else { any };
         self.cluster.node_mut(victim)?.kill()?;
         self.workload.wait_acknowledged(WRITES_AROUND_KILL / 2, PATIENCE).await?;
