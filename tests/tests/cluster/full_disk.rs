@@ -1,17 +1,21 @@
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use quorate_client::{Client, SessionId};
 use quorate_tests::load::Workload;
 use quorate_tests::{PATIENCE, ProcessCluster, Source};
 
-use crate::common::{Outcome, options, wait_applied};
+use crate::common::{Outcome, looking, options, session, wait_applied};
 
 /// Room for a node's files and some load.
-const DISK_MIB: u64 = 96;
+const DISK_MIB: u64 = 160;
 const WRITES: usize = 200;
+/// A few of these need more space than the log has set aside, before the session store next needs any.
+const LARGE_BYTES: usize = 512 << 10;
 
 /// A small file system of its own at one path, seen only by who enters it. It lasts as long as its holder, which ends
 /// with this process, however that ends: nothing stays mounted.
@@ -105,6 +109,16 @@ fn lay_out() -> Result<Result<(ProcessCluster, Vec<SmallDisk>), String>, quorate
     Ok(Ok((cluster, disks)))
 }
 
+/// Creates large sessions, noting those acknowledged.
+async fn create_large(client: &Client, acknowledged: &mut Vec<SessionId>) -> Infallible {
+    loop {
+        // What fails was not acknowledged: nothing is promised of it.
+        if let Ok(created) = client.create(session("a", vec![b'x'; LARGE_BYTES])).await {
+            acknowledged.push(created.id);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_node_whose_disk_is_full_stops_with_a_clear_error_and_the_others_serve_on() -> Outcome {
     let (mut cluster, disks) = match lay_out()? {
@@ -128,7 +142,11 @@ async fn a_node_whose_disk_is_full_stops_with_a_clear_error_and_the_others_serve
         let disk = disk.ok_or("no such disk")?;
         let already = cluster.node(victim)?.log_text().len();
         disk.fill()?;
-        let status = cluster.wait_end(victim, PATIENCE).await?;
+        let mut large = Vec::new();
+        let status = tokio::select! {
+            status = cluster.wait_end(victim, PATIENCE) => status?,
+            never = create_large(&client, &mut large) => match never {},
+        };
         let said = cluster.node(victim)?.log_text().split_off(already);
         assert!(!status.success(), "{role}: {said}");
         let data_dir = cluster.node(victim)?.spec().data_dir.display().to_string();
@@ -140,6 +158,9 @@ async fn a_node_whose_disk_is_full_stops_with_a_clear_error_and_the_others_serve
         workload.rest().await;
         let verdict = workload.ledger().check(&client, &Source::Leader).await?;
         assert!(verdict.is_clean(), "the {role}'s disk is full: {verdict}");
+        for id in &large {
+            client.get_with(id, looking()).await?;
+        }
 
         disk.clear()?;
         cluster.start_all()?;
