@@ -150,7 +150,7 @@ say "three containers are healthy"
     --program /usr/local/bin/quorate-docker-demo
 
 # SIGTERM: every node has to end in order.
-docker stop --time 25 "${containers[@]}" >/dev/null
+docker stop -t 25 "${containers[@]}" >/dev/null
 for container in "${containers[@]}"; do
     code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
     ((code == 0)) || fail "container $container ended with $code when it was stopped"
