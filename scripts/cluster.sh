@@ -21,11 +21,11 @@ usage: scripts/cluster.sh COMMAND
   status      processes, then what the nodes say of each other
   leader      print the leader's id
   kill ID     SIGKILL a node
-  start ID    start a node
+  start ID    start a node; returns when it takes requests (while too few nodes run: when it has opened its data)
   pause ID    SIGSTOP a node
   resume ID   SIGCONT a node
   logs ID     print a node's log; more arguments go to tail, such as: logs 1 -f
-  wipe        stop every node and delete .cluster/
+  wipe        stop every node and delete what this script made in .cluster/
 
 Node N: clients 127.0.0.1:710N, peers 127.0.0.1:720N, health 127.0.0.1:730N; ids are 1 to N.
 
@@ -74,16 +74,27 @@ need_programs() {
     done
 }
 
-# --- layout: .cluster/nodes holds N; .cluster/node-ID holds data/, log and pid
+# --- layout: .cluster/nodes holds N and marks the folder as ours; .cluster/node-ID holds data/, log and pid
 
 node_dir() { printf '%s/node-%s\n' "$home" "$1"; }
 client_address() { printf '127.0.0.1:%d\n' $((7100 + $1)); }
 peer_address() { printf '127.0.0.1:%d\n' $((7200 + $1)); }
 admin_address() { printf '127.0.0.1:%d\n' $((7300 + $1)); }
 
+# Whether $home is a folder that this script made.
+is_ours() {
+    local count
+    [[ -f $home/nodes && -r $home/nodes ]] && count=$(<"$home/nodes") && [[ $count =~ ^[1-9]$ ]]
+}
+
 nodes() {
-    [[ -r $home/nodes ]] || fail "there is no cluster in $home: run scripts/cluster.sh up"
+    is_ours || fail "there is no cluster in $home: run scripts/cluster.sh up"
     cat "$home/nodes"
+}
+
+is_empty() {
+    local files
+    files=$(ls -A -- "$1") && [[ -z $files ]]
 }
 
 # Checks that $1 is the id of a node of this cluster.
@@ -123,21 +134,34 @@ process_facts() {
     printf '%s %s\n' "${fields[0]}" "${fields[19]}"
 }
 
-# Prints the process id of node $1 if it runs. The pid file names the process's start time too: a process that was
-# given the same number later, or that is no quorated, is never taken for ours.
+# Prints the process id of node $1 if it runs. The pid file names the process by its start time and the boot too: one
+# that was given the same number later is never taken for ours. The program's name would not do: for a moment after
+# the start it is still the shell.
 running() {
-    local pid started state now exe file
+    local pid started boot state now file
     file=$(node_dir "$1")/pid
     [[ -r $file ]] || return 1
-    read -r pid started <"$file" || return 1
-    [[ $pid =~ ^[0-9]+$ && $started =~ ^[0-9]+$ ]] || return 1
+    read -r pid started boot <"$file" || return 1
+    [[ $pid =~ ^[0-9]+$ && $started =~ ^[0-9]+$ && $boot == "$(</proc/sys/kernel/random/boot_id)" ]] || return 1
     read -r state now < <(process_facts "$pid") || return 1
     [[ $now == "$started" && $state != Z && $state != X ]] || return 1
-    exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
-    exe=${exe% (deleted)}
-    # Between fork and exec it is still the shell or setsid that this script started.
-    case ${exe##*/} in quorated | setsid | bash) ;; *) return 1 ;; esac
     printf '%s\n' "$pid"
+}
+
+# Whether somebody listens at $1, host:port.
+is_taken() { (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; }
+
+# Checks that the ports of nodes "$@" that do not run are free: else a node would end at once, and what answers in its
+# place would be somebody else's.
+need_free_ports() {
+    local id address
+    for id in "$@"; do
+        if running "$id" >/dev/null; then continue; fi
+        for address in "$(client_address "$id")" "$(peer_address "$id")" "$(admin_address "$id")"; do
+            ! is_taken "$address" ||
+                fail "$address is in use by a process that is not of $home: end it first (another cluster?)"
+        done
+    done
 }
 
 # Waits until node $1 does not run; at most $2 seconds.
@@ -165,7 +189,7 @@ start_node() {
         --admin-listen "$(admin_address "$id")" </dev/null >>"$dir/log" 2>&1 &
     pid=$!
     if read -r state started < <(process_facts "$pid"); then
-        printf '%s %s\n' "$pid" "$started" >"$dir/pid"
+        printf '%s %s %s\n' "$pid" "$started" "$(</proc/sys/kernel/random/boot_id)" >"$dir/pid"
         say "node $id started (pid $pid, state $state): clients $(client_address "$id"), log $dir/log"
     else
         died "$id"
@@ -173,21 +197,61 @@ start_node() {
 }
 
 died() {
-    printf 'cluster.sh: node %s ended at once; the end of its log, %s:\n' "$1" "$(node_dir "$1")/log" >&2
+    printf 'cluster.sh: node %s has ended; the end of its log, %s:\n' "$1" "$(node_dir "$1")/log" >&2
     tail -n 15 "$(node_dir "$1")/log" >&2 || true
     exit 1
 }
 
-# Waits until node $1 takes requests.
-wait_ready() {
-    local bin reason deadline=$((SECONDS + ready_seconds_max))
+# Asks the node at $1, an admin listener. The caller's QUORATED_* are for nodes: a bad one must not fail the question.
+health() {
+    local bin name
+    local -a unset=()
     bin=$(bin_dir)
-    until reason=$("$bin/quorated" health --admin "$(admin_address "$1")" 2>&1); do
+    for name in "${!QUORATED_@}"; do unset+=(--unset "$name"); done
+    env "${unset[@]}" "$bin/quorated" health --admin "$1"
+}
+
+# Waits until node $1 takes requests; fails when it ends.
+wait_ready() {
+    local reason deadline=$((SECONDS + ready_seconds_max))
+    until reason=$(health "$(admin_address "$1")" 2>&1); do
         running "$1" >/dev/null || died "$1"
         ((SECONDS < deadline)) ||
             fail "node $1 is not ready after $ready_seconds_max s: $reason; see $(node_dir "$1")/log"
         sleep 0.05
     done
+    # What answered has to be ours.
+    running "$1" >/dev/null || died "$1"
+}
+
+# Whether the admin listener at $1 says that its node lives. It says so once the data is open.
+is_alive() (
+    exec 3<>"/dev/tcp/${1%:*}/${1##*:}" || exit 1
+    printf 'GET /livez HTTP/1.0\r\nHost: %s\r\n\r\n' "$1" >&3
+    read -r -t 2 answer <&3 && [[ $answer == HTTP/1.*' 200 '* ]]
+) 2>/dev/null
+
+# Waits until node $1 has opened its data and serves; fails when it ends.
+wait_alive() {
+    local deadline=$((SECONDS + ready_seconds_max))
+    until is_alive "$(admin_address "$1")"; do
+        running "$1" >/dev/null || died "$1"
+        ((SECONDS < deadline)) ||
+            fail "node $1 does not answer after $ready_seconds_max s: see $(node_dir "$1")/log"
+        sleep 0.05
+    done
+    running "$1" >/dev/null || died "$1"
+}
+
+# Whether so many of $1 nodes run, and are not paused, that they can have a leader.
+is_quorum() {
+    local id pid state able=0
+    for ((id = 1; id <= $1; id++)); do
+        pid=$(running "$id") || continue
+        read -r state _ < <(process_facts "$pid") || continue
+        [[ $state == T ]] || able=$((able + 1))
+    done
+    ((able > $1 / 2))
 }
 
 stop_node() {
@@ -217,19 +281,43 @@ signal_node() {
 
 up() {
     local count=${1:-} id
-    if [[ -r $home/nodes ]]; then
+    if is_ours; then
         [[ -z $count || $count == "$(nodes)" ]] ||
             fail "$home holds a cluster of $(nodes) nodes, not $count: run scripts/cluster.sh wipe first"
         count=$(nodes)
+    elif [[ -e $home ]]; then
+        [[ -d $home ]] || fail "$home is no folder: choose another QUORATE_CLUSTER_DIR"
+        # What this script did not make it must not mix with its own files.
+        is_empty "$home" || fail "$home holds files but no cluster: choose an empty or new QUORATE_CLUSTER_DIR"
     fi
     count=${count:-$nodes_default}
     [[ $count =~ ^[1-9]$ ]] || misused "N is a number from 1 to $nodes_max"
     build
+    local -a ids
+    mapfile -t ids < <(seq 1 "$count")
+    need_free_ports "${ids[@]}"
     mkdir -p "$home"
     printf '%s\n' "$count" >"$home/nodes"
-    for ((id = 1; id <= count; id++)); do start_node "$id" "$count"; done
-    for ((id = 1; id <= count; id++)); do wait_ready "$id"; done
+    for id in "${ids[@]}"; do start_node "$id" "$count"; done
+    for id in "${ids[@]}"; do wait_ready "$id"; done
+    # One may have ended while the others were waited for.
+    for id in "${ids[@]}"; do running "$id" >/dev/null || died "$id"; done
     say "$count nodes are ready: QUORATE_ENDPOINTS=$(endpoints "$count")"
+}
+
+start() {
+    local id=$1 count
+    count=$(nodes)
+    need_programs "$(bin_dir)"
+    need_free_ports "$id"
+    start_node "$id" "$count"
+    if is_quorum "$count"; then
+        wait_ready "$id"
+        say "node $id is ready"
+    else
+        wait_alive "$id"
+        say "node $id runs; it takes requests once more nodes do"
+    fi
 }
 
 down() {
@@ -272,14 +360,19 @@ leader() {
 }
 
 wipe() {
+    local id
     if [[ ! -e $home ]]; then
         say "nothing to wipe: $home does not exist"
         return
     fi
-    # Only a folder that this script made is deleted.
-    [[ -f $home/nodes ]] || fail "$home is no cluster of this script: delete it yourself"
+    is_ours || fail "$home is no cluster of this script: delete it yourself"
     down
-    rm -rf -- "$home"
+    # Only what this script made; the mark last, so that an interrupted wipe can be repeated.
+    for ((id = 1; id <= nodes_max; id++)); do
+        rm -rf -- "$(node_dir "$id")"
+    done
+    rm -f -- "$home/nodes"
+    rmdir -- "$home" 2>/dev/null || fail "$home is kept: it holds files that this script did not make"
     say "$home deleted"
 }
 
@@ -304,10 +397,7 @@ case $command in
                 rm -f "$(node_dir "$1")/pid"
                 say "node $1 killed"
                 ;;
-            start)
-                need_programs "$(bin_dir)"
-                start_node "$1" "$(nodes)"
-                ;;
+            start) start "$1" ;;
             pause) signal_node "$1" STOP && say "node $1 paused" ;;
             resume) signal_node "$1" CONT && say "node $1 resumed" ;;
         esac

@@ -103,8 +103,10 @@ for id in 1 2 3; do
     export "QUORATE_PORT_$id=$((17100 + id))" "QUORATE_ADVERTISE_$id=127.0.0.1:$((17100 + id))"
 done
 
+source_container=
 tear_down() {
     local code=$?
+    [[ -z $source_container ]] || docker rm --force "$source_container" >/dev/null || code=1
     if ((code != 0)); then
         say "failed; the ends of the nodes' logs:" >&2
         "${compose[@]}" --file "$root/compose.yaml" logs --tail 15 >&2 2>&1 || true
@@ -125,19 +127,20 @@ trap 'exit 143' TERM
 source_container=$(docker create quorate:docker-demo-build)
 docker cp "$source_container:/out/quorate-docker-demo" "$work/quorate-docker-demo" >/dev/null
 docker rm "$source_container" >/dev/null
-nodes=()
+source_container=
+nodes=() containers=()
 for id in 1 2 3; do
     container=$("${compose[@]}" --file "$root/compose.yaml" ps --quiet "node-$id")
     docker cp "$work/quorate-docker-demo" "$container:/usr/local/bin/quorate-docker-demo" >/dev/null
     nodes+=(--node "$id=$container@127.0.0.1:$((17100 + id))")
+    containers+=("$container")
 done
 
 # The image's own health check has to come true, not only the client port.
 deadline=$((SECONDS + 60))
-for id in 1 2 3; do
-    container=$("${compose[@]}" --file "$root/compose.yaml" ps --quiet "node-$id")
+for container in "${containers[@]}"; do
     until [[ $(docker inspect --format '{{.State.Health.Status}}' "$container") == healthy ]]; do
-        ((SECONDS < deadline)) || fail "node $id is not healthy after 60 s"
+        ((SECONDS < deadline)) || fail "container $container is not healthy after 60 s"
         sleep 0.2
     done
 done
@@ -145,3 +148,11 @@ say "three containers are healthy"
 
 "$work/quorate-docker-demo" run "${nodes[@]}" --network "${project}_cluster" \
     --program /usr/local/bin/quorate-docker-demo
+
+# SIGTERM: every node has to end in order.
+docker stop -t 25 "${containers[@]}" >/dev/null
+for container in "${containers[@]}"; do
+    code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
+    ((code == 0)) || fail "container $container ended with $code when it was stopped"
+done
+say "three containers stopped in order"

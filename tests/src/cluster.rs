@@ -150,8 +150,9 @@ impl ProcessCluster {
     /// Starts every node that does not run; returns at once.
     ///
     /// # Errors
-    /// A process cannot be started.
+    /// A process cannot be started, or a node has ended by itself: starting it again would hide that.
     pub fn start_all(&mut self) -> Result<(), HarnessError> {
+        self.check_alive()?;
         self.nodes.values_mut().filter(|node| node.pid().is_none()).try_for_each(NodeProcess::start)
     }
 
@@ -170,6 +171,20 @@ impl ProcessCluster {
     /// The ids of the nodes that run.
     pub fn running(&mut self) -> Vec<u64> {
         self.nodes.iter_mut().filter_map(|(id, node)| node.is_running().then_some(*id)).collect()
+    }
+
+    /// The ids of the nodes that should run: started, and neither killed nor stopped since.
+    #[must_use]
+    pub fn expected(&self) -> Vec<u64> {
+        self.nodes.iter().filter_map(|(id, node)| node.should_run().then_some(*id)).collect()
+    }
+
+    /// Checks that every node runs that should.
+    ///
+    /// # Errors
+    /// [`HarnessError::Ended`] when one has ended by itself.
+    pub fn check_alive(&mut self) -> Result<(), HarnessError> {
+        self.nodes.values_mut().try_for_each(NodeProcess::check_alive)
     }
 
     /// A node's process.
@@ -210,20 +225,38 @@ impl ProcessCluster {
         Ok(Client::builder().endpoints(self.endpoints()).deadline(CLIENT_DEADLINE).build()?)
     }
 
-    /// SIGTERM, and waits until it has ended.
+    /// SIGTERM, and waits until it has ended in order.
     ///
     /// # Errors
-    /// It does not end in [`PATIENCE`].
-    pub async fn stop(&mut self, id: u64) -> Result<ExitStatus, HarnessError> {
+    /// It had ended by itself before, does not end in [`PATIENCE`], or ends with anything but success.
+    pub async fn stop(&mut self, id: u64) -> Result<(), HarnessError> {
+        self.node_mut(id)?.check_alive()?;
         self.node(id)?.signal(Signal::TERM)?;
-        self.wait_end(id, PATIENCE).await
+        let status = self.wait_end(id, PATIENCE).await?;
+        if status.success() {
+            return Ok(());
+        }
+        let log = self.node(id)?.log_tail(20);
+        Err(HarnessError::Disorderly { node: id, status: status.to_string(), log })
     }
 
-    /// Waits until a node's process has ended by itself.
+    /// Stops every node that should run, one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub async fn stop_all(&mut self) -> Result<(), HarnessError> {
+        for id in self.expected() {
+            self.stop(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node's process has ended, as the caller wants it to.
     ///
     /// # Errors
     /// It has not ended in time.
     pub async fn wait_end(&mut self, id: u64, within: Duration) -> Result<ExitStatus, HarnessError> {
+        self.node_mut(id)?.expect_end();
         let deadline = Instant::now() + within;
         loop {
             let node = self.node_mut(id)?;
@@ -245,14 +278,12 @@ impl ProcessCluster {
     pub async fn wait_ready(&mut self, id: u64) -> Result<(), HarnessError> {
         let admin = self.ports(id)?.admin;
         let deadline = Instant::now() + PATIENCE;
-        while !is_ready(admin).await {
+        loop {
+            let ready = is_ready(admin).await;
             let node = self.node_mut(id)?;
-            if let Some(status) = node.try_wait()? {
-                return Err(HarnessError::Ended {
-                    node: id,
-                    status: status.to_string(),
-                    log: node.log_tail(20),
-                });
+            node.check_not_ended()?;
+            if ready {
+                return Ok(());
             }
             if Instant::now() >= deadline {
                 let seen = format!("the end of its log:\n{}", node.log_tail(20));
@@ -264,18 +295,17 @@ impl ProcessCluster {
             }
             sleep(POLL_INTERVAL).await;
         }
-        Ok(())
     }
 
-    /// Waits until every running node is ready.
+    /// Waits until every node that should run is ready.
     ///
     /// # Errors
     /// As [`Self::wait_ready`].
     pub async fn wait_ready_all(&mut self) -> Result<(), HarnessError> {
-        for id in self.running() {
+        for id in self.expected() {
             self.wait_ready(id).await?;
         }
-        Ok(())
+        self.check_alive()
     }
 
     /// A node's view of the cluster.
@@ -337,29 +367,29 @@ impl ProcessCluster {
         self.running().into_iter().find(|id| *id != leader).ok_or(HarnessError::NoNode(0))
     }
 
-    /// Waits until all running nodes have applied what the furthest of them has, and compares them there.
+    /// Waits until all nodes that should run have applied what the furthest of them has, and compares them there.
     ///
     /// # Errors
-    /// They did not stand at one index in [`PATIENCE`].
+    /// One of them has ended, or they did not stand at one index in [`PATIENCE`].
     pub async fn digests(&mut self) -> Result<Digests, HarnessError> {
-        let ids = self.running();
-        let addresses: Vec<_> =
-            ids.iter().filter_map(|id| self.nodes.get(id).map(|node| node.spec().ports.client)).collect();
-        until("all nodes stand at one log index", PATIENCE, || async {
-            let asked = addresses.iter().map(|address| status_of(*address, true, 0));
-            let mut said = Vec::new();
-            for status in futures_util::future::join_all(asked).await {
-                said.push(status.map_err(|status| status.message().to_owned())?);
+        let addresses = self
+            .expected()
+            .into_iter()
+            .map(|id| Ok((id, self.ports(id)?.client)))
+            .collect::<Result<Vec<_>, HarnessError>>()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = Digests::ask(&addresses).await;
+            self.check_alive()?;
+            match seen {
+                Ok(digests) => return Ok(digests),
+                Err(seen) if Instant::now() >= deadline => {
+                    let what = "all nodes stand at one log index".to_owned();
+                    return Err(HarnessError::Deadline { what, within: PATIENCE, seen });
+                }
+                Err(_) => sleep(POLL_INTERVAL).await,
             }
-            let indexes: Vec<u64> = said.iter().map(|status| status.applied_index).collect();
-            let first = indexes.first().copied().ok_or("no node runs")?;
-            if indexes.iter().any(|index| *index != first) {
-                return Err(format!("applied indexes: {indexes:?}"));
-            }
-            let of = ids.iter().copied().zip(said.into_iter().map(|status| status.digest)).collect();
-            Ok(Digests { index: first, of })
-        })
-        .await
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Whether replicas are equal.
 
 use std::fmt;
+use std::net::SocketAddrV4;
+
+use crate::status::status_of;
 
 /// The digests of several nodes at one log index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,31 @@ pub struct Digests {
 }
 
 impl Digests {
+    /// Asks these nodes, each by its id and its client listener.
+    ///
+    /// # Errors
+    /// Why there is no answer to compare: one of them does not answer, or they do not stand at one index now.
+    pub async fn ask(nodes: &[(u64, SocketAddrV4)]) -> Result<Digests, String> {
+        let asked = nodes.iter().map(|(_, address)| status_of(*address, true, 0));
+        let mut said = Vec::new();
+        for ((node, _), status) in nodes.iter().zip(futures_util::future::join_all(asked).await) {
+            said.push(status.map_err(|status| format!("node {node}: {}", status.message()))?);
+        }
+        let indexes: Vec<u64> = said.iter().map(|status| status.applied_index).collect();
+        let index = indexes.first().copied().ok_or("no node runs")?;
+        if indexes.iter().any(|other| *other != index) {
+            return Err(format!("applied indexes: {indexes:?}"));
+        }
+        let of = nodes.iter().zip(said).map(|((node, _), status)| (*node, status.digest)).collect();
+        Ok(Digests { index, of })
+    }
+
+    /// Whether every one of `nodes` is among them.
+    #[must_use]
+    pub fn are_of(&self, nodes: &[u64]) -> bool {
+        nodes.iter().all(|node| self.of.iter().any(|(of, _)| of == node))
+    }
+
     /// Whether all are there and all the same.
     #[must_use]
     pub fn are_equal(&self) -> bool {
@@ -47,5 +75,7 @@ mod tests {
         assert!(!digests(&["a", "a", "b"]).are_equal());
         assert!(!digests(&["", "", ""]).are_equal());
         assert!(!digests(&[]).are_equal());
+        assert!(digests(&["a", "a", "a"]).are_of(&[1, 2, 3]));
+        assert!(!digests(&["a", "a"]).are_of(&[1, 2, 3]), "a node is missing");
     }
 }

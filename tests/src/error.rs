@@ -36,6 +36,16 @@ pub enum HarnessError {
         /// The last lines of its log.
         log: String,
     },
+    /// A node that was told to stop did not end with success.
+    #[error("node {node} did not stop in order ({status}); the end of its log:\n{log}")]
+    Disorderly {
+        /// The node.
+        node: u64,
+        /// Its exit status.
+        status: String,
+        /// The last lines of its log.
+        log: String,
+    },
     /// There is no such node in this cluster.
     #[error("the cluster has no node {0}")]
     NoNode(u64),

@@ -11,6 +11,7 @@
 //! load/      writers that create, change, end and rename sessions, and note it in the ledger
 //! sabotage   one record of a stopped node, changed behind Raft's back
 //! trace/     what strace recorded, and the check that replies follow syncs
+//! interrupt  Ctrl-C and SIGTERM
 //! error      why the harness itself could not go on
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod cluster;
 mod digests;
 mod error;
+mod interrupt;
 mod ledger;
 pub mod load;
 mod process;
@@ -30,6 +32,7 @@ pub mod trace;
 pub use cluster::{ClusterOptions, PATIENCE, ProcessCluster, until};
 pub use digests::Digests;
 pub use error::HarnessError;
+pub use interrupt::interrupted;
 pub use ledger::{Fate, Ledger, Source, Verdict, new_id};
 pub use process::{NodeProcess, NodeSpec, Ports};
 pub use sabotage::change_one_principal;

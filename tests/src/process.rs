@@ -55,13 +55,14 @@ pub struct NodeProcess {
     spec: NodeSpec,
     child: Option<Child>,
     ended: Option<ExitStatus>,
+    should_run: bool,
 }
 
 impl NodeProcess {
     /// A process that was not started yet.
     #[must_use]
     pub fn new(spec: NodeSpec) -> NodeProcess {
-        NodeProcess { spec, child: None, ended: None }
+        NodeProcess { spec, child: None, ended: None, should_run: false }
     }
 
     /// How it is started.
@@ -104,6 +105,7 @@ impl NodeProcess {
         let child = command.spawn().map_err(HarnessError::io("start", PathBuf::from(program)))?;
         self.child = Some(child);
         self.ended = None;
+        self.should_run = true;
         Ok(())
     }
 
@@ -128,13 +130,48 @@ impl NodeProcess {
     /// `kill -9`, and waits until it is gone.
     ///
     /// # Errors
-    /// The operating system refused.
+    /// The operating system refused, or it had ended by itself before: a kill must not hide that.
     pub fn kill(&mut self) -> Result<(), HarnessError> {
+        self.check_alive()?;
+        self.should_run = false;
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), HarnessError> {
         if let Some(mut child) = self.child.take() {
             child.kill().map_err(HarnessError::io("kill", &self.spec.data_dir))?;
             self.ended = Some(child.wait().map_err(HarnessError::io("wait for", &self.spec.data_dir))?);
         }
         Ok(())
+    }
+
+    /// From now on its end is no surprise: it is about to be stopped, or the test wants to see it end.
+    pub fn expect_end(&mut self) {
+        self.should_run = false;
+    }
+
+    /// Whether it was started and nobody wanted it to end since. It may have ended all the same: see
+    /// [`Self::check_alive`].
+    #[must_use]
+    pub fn should_run(&self) -> bool {
+        self.should_run
+    }
+
+    /// Checks that it has not ended by itself.
+    ///
+    /// # Errors
+    /// [`HarnessError::Ended`]: it should run and does not.
+    pub fn check_alive(&mut self) -> Result<(), HarnessError> {
+        if self.should_run { self.check_not_ended() } else { Ok(()) }
+    }
+
+    /// Checks that it has not ended since it was started last, wanted or not.
+    ///
+    /// # Errors
+    /// [`HarnessError::Ended`]: it has.
+    pub fn check_not_ended(&mut self) -> Result<(), HarnessError> {
+        let Some(status) = self.try_wait()? else { return Ok(()) };
+        Err(HarnessError::Ended { node: self.spec.id, status: status.to_string(), log: self.log_tail(20) })
     }
 
     /// The exit status once it has ended, however that came.
@@ -176,7 +213,7 @@ impl NodeProcess {
 impl Drop for NodeProcess {
     fn drop(&mut self) {
         // Nobody is left to tell.
-        let _ = self.kill();
+        let _ = self.end();
     }
 }
 

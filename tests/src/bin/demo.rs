@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use quorate_client::Client;
 use quorate_storage::Identity;
-use quorate_tests::load::Workload;
+use quorate_tests::load::{STALL_MIN, Turn, Workload, watch_turns};
 use quorate_tests::{
-    ClusterOptions, Digests, HarnessError, ProcessCluster, Source, Verdict, change_one_principal, status_of,
+    ClusterOptions, Digests, HarnessError, ProcessCluster, Source, Verdict, change_one_principal,
+    interrupted, status_of,
 };
 
 /// How long any one stage may take.
@@ -59,6 +60,7 @@ struct Findings {
     failover: Duration,
     verdict: Verdict,
     contradictions: Vec<String>,
+    nodes: Vec<u64>,
     digests: Digests,
 }
 
@@ -76,7 +78,11 @@ impl Findings {
                 self.acknowledged, self.after_kill
             );
         }
-        enough && self.lost() == 0 && self.verdict.checked > 0 && self.digests.are_equal()
+        let all = self.digests.are_of(&self.nodes);
+        if !all {
+            println!("not every node of {:?} was compared", self.nodes);
+        }
+        enough && all && self.lost() == 0 && self.verdict.checked > 0 && self.digests.are_equal()
     }
 }
 
@@ -86,12 +92,28 @@ struct Story {
 }
 
 impl Story {
+    fn seconds(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.start).as_secs_f64()
+    }
+
     fn tell(&self, what: &str) {
-        println!("{:8.3} s  {what}", self.start.elapsed().as_secs_f64());
+        self.tell_at(Instant::now(), what);
     }
 
     fn tell_at(&self, at: Instant, what: &str) {
-        println!("{:8.3} s  {what}", at.saturating_duration_since(self.start).as_secs_f64());
+        println!("{:8.3} s  {what}", self.seconds(at));
+    }
+
+    fn tell_turn(&self, turn: Turn) {
+        match turn {
+            Turn::Stopped(last) => {
+                let ms = STALL_MIN.as_millis();
+                self.tell_at(last, &format!("writes stop: no acknowledgement in the {ms} ms after this"));
+            }
+            Turn::WentOn(gap) => {
+                self.tell_at(gap.to, &format!("writes go on, {} ms later", gap.length().as_millis()));
+            }
+        }
     }
 }
 
@@ -130,24 +152,6 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C or SIGTERM.
-async fn interrupted() {
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let terminated = async {
-        match terminate {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            // It cannot be listened for: then it simply ends the process, and the kernel ends the nodes.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
-    }
-}
-
 async fn run(arguments: &Arguments) -> Result<Findings, HarnessError> {
     let story = Story { start: Instant::now() };
     let mut cluster = ProcessCluster::start(&ClusterOptions {
@@ -163,20 +167,16 @@ async fn run(arguments: &Arguments) -> Result<Findings, HarnessError> {
     let mut workload = Workload::new(&client, arguments.writers, rand::random());
     workload.start();
     story.tell(&format!("{} writers create, change, rename and delete sessions", arguments.writers));
-    steady(&story, &workload, arguments.before).await?;
-
-    let killed_at = Instant::now();
-    cluster.node_mut(leader)?.kill()?;
-    story.tell_at(killed_at, &format!("kill -9 of node {leader}, the leader"));
-    let new_leader = cluster.wait_leader_but(leader).await?;
-    story.tell(&format!("a majority follows node {new_leader}"));
-    steady(&story, &workload, arguments.after).await?;
+    let killed_at = tokio::select! {
+        done = lose_leader(&story, arguments, &mut cluster, &workload, leader) => done?,
+        never = watch_turns(workload.timeline(), |turn| story.tell_turn(turn)) => match never {},
+    };
     workload.rest().await;
 
     let gap = workload.timeline().longest_gap();
     if let Some(gap) = gap {
-        story.tell_at(gap.from, "the last acknowledgement before the longest gap");
-        story.tell_at(gap.to, &format!("writes went on, {} ms later", gap.length().as_millis()));
+        let (from, length) = (story.seconds(gap.from), gap.length().as_millis());
+        story.tell(&format!("the longest time without an acknowledgement: {length} ms, from {from:.3} s on"));
     }
     let counts = workload.counts();
     let after_kill = workload.timeline().since(killed_at);
@@ -186,8 +186,9 @@ async fn run(arguments: &Arguments) -> Result<Findings, HarnessError> {
     ));
     counts.contradictions.iter().take(10).for_each(|line| println!("            {line}"));
 
+    cluster.check_alive()?;
     let mut verdict = Verdict::default();
-    for id in cluster.running() {
+    for id in cluster.ids().into_iter().filter(|id| *id != leader) {
         verdict.add(check(&story, &cluster, &client, &workload, id).await?);
     }
     cluster.node_mut(leader)?.start()?;
@@ -200,9 +201,7 @@ async fn run(arguments: &Arguments) -> Result<Findings, HarnessError> {
     }
     let digests = cluster.digests().await?;
     story.tell(&format!("digests are {} {digests}", digests.word()));
-    for id in cluster.ids() {
-        cluster.stop(id).await?;
-    }
+    cluster.stop_all().await?;
     story.tell("all nodes stopped in order");
     let failover = gap.map_or(Duration::ZERO, |gap| gap.length());
     Ok(Findings {
@@ -211,8 +210,27 @@ async fn run(arguments: &Arguments) -> Result<Findings, HarnessError> {
         failover,
         verdict,
         contradictions: counts.contradictions,
+        nodes: cluster.ids(),
         digests,
     })
+}
+
+/// Kills the leader between two stretches of steady writes; the moment of the kill.
+async fn lose_leader(
+    story: &Story,
+    arguments: &Arguments,
+    cluster: &mut ProcessCluster,
+    workload: &Workload,
+    leader: u64,
+) -> Result<Instant, HarnessError> {
+    steady(story, workload, arguments.before).await?;
+    let killed_at = Instant::now();
+    cluster.node_mut(leader)?.kill()?;
+    story.tell_at(killed_at, &format!("kill -9 of node {leader}, the leader"));
+    let new_leader = cluster.wait_leader_but(leader).await?;
+    story.tell(&format!("a majority follows node {new_leader}"));
+    steady(story, workload, arguments.after).await?;
+    Ok(killed_at)
 }
 
 /// Waits until `count` more writes were acknowledged and a while has passed, telling how it goes.

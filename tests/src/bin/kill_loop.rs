@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use quorate_client::Client;
 use quorate_tests::load::Workload;
-use quorate_tests::{ClusterOptions, HarnessError, PATIENCE, ProcessCluster, Source, Verdict};
+use quorate_tests::{ClusterOptions, HarnessError, PATIENCE, ProcessCluster, Source, Verdict, interrupted};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 
 /// Acknowledged writes before each kill, and again after it.
 const WRITES_AROUND_KILL: usize = 200;
+/// Of so many kills of one node the first is aimed at the leader; the others at any node.
+const LEADER_EVERY: usize = 3;
 
 /// kill -9 of random nodes under load; every acknowledged write is checked after each
 #[derive(Debug, Parser)]
@@ -23,7 +25,7 @@ struct Arguments {
     #[arg(long, env = "QUORATED_BIN", value_name = "PATH")]
     quorated: PathBuf,
 
-    /// Kills of one random node
+    /// Kills of one node: every third is aimed at the leader, the others at any
     #[arg(long, default_value_t = 50)]
     rounds: usize,
 
@@ -73,7 +75,7 @@ async fn main() -> ExitCode {
     println!("seed={seed}");
     let result = tokio::select! {
         result = run(&arguments, seed) => result,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted() => {
             println!("interrupted: the nodes are ended and their directories removed");
             return ExitCode::from(130);
         }
@@ -101,6 +103,7 @@ async fn run(arguments: &Arguments, seed: u64) -> Result<bool, HarnessError> {
     for (round, fault) in faults.iter().enumerate() {
         this.round(round + 1, faults.len(), *fault).await?;
     }
+    this.cluster.stop_all().await?;
     let counts = this.workload.counts();
     let Findings { kills_of_one, kills_of_leader, kills_of_all, reads, verdict, digests_different } =
         &this.findings;
@@ -111,6 +114,7 @@ async fn run(arguments: &Arguments, seed: u64) -> Result<bool, HarnessError> {
     let writes_min = u64::try_from(faults.len() * 2 * WRITES_AROUND_KILL).unwrap_or(u64::MAX);
     let enough = !faults.is_empty()
         && *kills_of_one == arguments.rounds
+        && *kills_of_leader >= arguments.rounds.div_ceil(LEADER_EVERY)
         && *kills_of_all == arguments.all
         && counts.acknowledged >= writes_min;
     if !enough {
@@ -141,6 +145,7 @@ async fn run(arguments: &Arguments, seed: u64) -> Result<bool, HarnessError> {
 impl Loop {
     async fn round(&mut self, number: usize, of: usize, fault: Fault) -> Result<(), HarnessError> {
         let began = Instant::now();
+        self.cluster.check_alive()?;
         self.workload.start();
         self.workload.wait_acknowledged(WRITES_AROUND_KILL, PATIENCE).await?;
         // Somewhere within the second in which the session store writes a batch.
@@ -157,11 +162,13 @@ impl Loop {
         Ok(())
     }
 
-    /// One random node; the others must go on without it before it comes back.
+    /// The leader or a random node; the others must go on without it before it comes back.
     async fn kill_one(&mut self) -> Result<String, HarnessError> {
-        let leader = self.cluster.wait_leader().await?;
         let ids = self.cluster.ids();
-        let victim = ids.choose(&mut self.random).copied().ok_or(HarnessError::NoNode(0))?;
+        let any = ids.choose(&mut self.random).copied().ok_or(HarnessError::NoNode(0))?;
+        let leader = self.cluster.wait_leader().await?;
+        let aimed = self.findings.kills_of_one.is_multiple_of(LEADER_EVERY);
+        let victim = if aimed { leader } else { any };
         self.cluster.node_mut(victim)?.kill()?;
         self.workload.wait_acknowledged(WRITES_AROUND_KILL / 2, PATIENCE).await?;
         self.pause(700).await;
@@ -197,6 +204,9 @@ impl Loop {
     async fn check(&mut self) -> Result<String, HarnessError> {
         let verdict = self.workload.ledger().check(&self.client, &Source::Leader).await?;
         let digests = self.cluster.digests().await?;
+        if !digests.are_of(&self.cluster.ids()) {
+            return Err(HarnessError::Unreadable(format!("not every node was compared: {digests}")));
+        }
         let line = format!("{verdict}, digests {}", digests.word());
         self.findings.reads += verdict.checked;
         self.findings.digests_different += usize::from(!digests.are_equal());

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
 use quorate_proto::v1::CreateRequest;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_tests::trace::{NodeTrace, Recording, Report, TracedWrite, check, strace_arguments};
-use quorate_tests::{ClusterOptions, HarnessError, PATIENCE, ProcessCluster, channel, new_id, until};
+use quorate_tests::{
+    ClusterOptions, HarnessError, PATIENCE, ProcessCluster, channel, interrupted, new_id, until,
+};
 
 /// Writes that are made and proven, unless told otherwise.
 const WRITES: usize = 100;
@@ -22,7 +24,7 @@ struct Arguments {
     #[arg(long, env = "QUORATED_BIN", value_name = "PATH")]
     quorated: PathBuf,
 
-    /// How many writes
+    /// How many writes, at least: it goes on until the session store was written meanwhile
     #[arg(long, default_value_t = WRITES)]
     writes: usize,
 }
@@ -35,8 +37,15 @@ async fn main() -> ExitCode {
         eprintln!("strace is not installed (Debian: apt-get install strace); nothing was checked");
         return ExitCode::from(2);
     }
-    match run(&arguments).await {
-        Ok(report) => conclude(&arguments, &report),
+    let result = tokio::select! {
+        result = run(&arguments) => result,
+        () = interrupted() => {
+            eprintln!("interrupted: the nodes are ended and their directories removed");
+            return ExitCode::from(130);
+        }
+    };
+    match result {
+        Ok((writes, report)) => conclude(writes, &report),
         Err(error) => {
             eprintln!("the check could not be carried out: {error}");
             ExitCode::FAILURE
@@ -44,35 +53,38 @@ async fn main() -> ExitCode {
     }
 }
 
-fn conclude(arguments: &Arguments, report: &Report) -> ExitCode {
+fn conclude(writes: usize, report: &Report) -> ExitCode {
     report.faults.iter().take(20).for_each(|fault| println!("FAULT {fault}"));
     // Without these the checks above would have had nothing to look at.
     let mut idle = Vec::new();
     if report.session_writes == 0 || report.session_syncs == 0 {
         idle.push("the session store was never written and synced");
     }
-    if report.follower_replies == 0 {
-        idle.push("no follower's acknowledgement was seen");
+    if report.session_calls_meanwhile == 0 {
+        idle.push("the session store was at rest while the writes were in flight");
     }
     idle.iter().for_each(|what| println!("FAULT nothing proven: {what}"));
     println!(
-        "writes={} proven={} follower_replies={} session_writes={} session_syncs={} sync_file_range=none faults={}",
-        arguments.writes,
+        "writes={writes} proven={} follower_replies={} session_writes={} session_syncs={} \
+         session_calls_meanwhile={} sync_file_range={} faults={}",
         report.proven,
         report.follower_replies,
         report.session_writes,
         report.session_syncs,
+        report.session_calls_meanwhile,
+        report.sync_file_ranges,
         report.faults.len() + idle.len()
     );
     let clean = report.faults.is_empty() && idle.is_empty();
-    if clean && report.proven == arguments.writes { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if clean && report.proven == writes { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn under_strace(_id: u64, home: &Path) -> Vec<std::ffi::OsString> {
     strace_arguments(&home.join("strace"))
 }
 
-async fn run(arguments: &Arguments) -> Result<Report, HarnessError> {
+/// How many writes were made, and what became of them.
+async fn run(arguments: &Arguments) -> Result<(usize, Report), HarnessError> {
     // strace slows everything: the longer timers keep the leader in place.
     let options = ClusterOptions {
         arguments: vec!["--timing=wan".into()],
@@ -84,13 +96,25 @@ async fn run(arguments: &Arguments) -> Result<Report, HarnessError> {
     println!("three nodes run under strace; node {leader} leads");
     let mut writes = Vec::new();
     let mut sessions = SessionsClient::new(channel(cluster.ports(leader)?.client).await?);
-    for number in 0..arguments.writes {
-        writes.push(write(&mut sessions, number).await?);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // The session store has to be at work between the first write and the last, which comes after this look.
+        let first = writes.first().map_or(u64::MAX, |write: &TracedWrite| write.index);
+        let enough = writes.len() + 1 >= arguments.writes && have_persisted(&cluster, first).await?;
+        writes.push(write(&mut sessions, writes.len()).await?);
+        if enough || Instant::now() >= deadline {
+            break;
+        }
     }
     if cluster.wait_leader().await? != leader {
         return Err(HarnessError::Unreadable("the leader changed under strace: run it again".to_owned()));
     }
-    persisted(&cluster, writes.last().map_or(0, |write| write.index)).await?;
+    let last = writes.last().map_or(0, |write| write.index);
+    until("the session stores are written", PATIENCE, || async {
+        let reached = have_persisted(&cluster, last).await.map_err(|error| error.to_string())?;
+        reached.then_some(()).ok_or_else(|| "a node has not written its own".to_owned())
+    })
+    .await?;
     let mut nodes = Vec::new();
     for id in cluster.ids() {
         cluster.stop(id).await?;
@@ -106,7 +130,7 @@ async fn run(arguments: &Arguments) -> Result<Report, HarnessError> {
             recording,
         });
     }
-    Ok(check(&nodes, leader, &writes))
+    Ok((writes.len(), check(&nodes, leader, &writes)))
 }
 
 /// One write, straight to the leader, with marks to find it by.
@@ -126,17 +150,14 @@ async fn write(
     Ok(TracedWrite { mark: mark.into_bytes(), reply_mark: id.into_bytes(), index })
 }
 
-/// Waits until every node has written its session store up to `index`.
-async fn persisted(cluster: &ProcessCluster, index: u64) -> Result<(), HarnessError> {
+/// Whether every node has written its session store up to `index`.
+async fn have_persisted(cluster: &ProcessCluster, index: u64) -> Result<bool, HarnessError> {
     for id in cluster.ids() {
-        until("the session store is written", PATIENCE, || async {
-            let status = cluster.status(id).await.map_err(|error| error.to_string())?;
-            let reached = status.persisted_index >= index;
-            reached.then_some(()).ok_or_else(|| format!("node {id} stands at {}", status.persisted_index))
-        })
-        .await?;
+        if cluster.status(id).await?.persisted_index < index {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Waits until strace, which runs beside the node, has written its last line.

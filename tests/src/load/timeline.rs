@@ -53,6 +53,13 @@ impl Timeline {
         self.acknowledged.lock().last().copied()
     }
 
+    /// The first acknowledgement after `moment`.
+    #[must_use]
+    pub fn next_after(&self, moment: Instant) -> Option<Instant> {
+        let all = self.acknowledged.lock();
+        all.get(all.partition_point(|at| *at <= moment)).copied()
+    }
+
     /// Acknowledgements after `moment`.
     #[must_use]
     pub fn since(&self, moment: Instant) -> usize {
@@ -84,6 +91,7 @@ mod tests {
         let gap = timeline.longest_gap().unwrap();
         assert_eq!(gap, Gap { from: at(20), to: at(250) });
         assert_eq!(gap.length(), Duration::from_millis(230));
+        assert_eq!((timeline.next_after(at(20)), timeline.next_after(at(260))), (Some(at(250)), None));
         assert_eq!((timeline.since(at(20)), timeline.since(at(260))), (2, 0));
     }
 }

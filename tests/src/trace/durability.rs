@@ -1,4 +1,5 @@
-//! The check: for each write, its entry's bytes, then a sync of the same file, then the reply, on a majority.
+//! The check: for each write, its entry's bytes, then an `fdatasync` of the same file, then the reply, on a majority,
+//! and no serving thread at the session store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -9,6 +10,9 @@ use quorate_proto::peer::v1::{AppendResponse, AppendSuccess, append_response};
 
 use super::http2::Connection;
 use super::recording::{Call, Recording};
+
+/// Threads that serve, whatever they were seen to do: tokio's, and the log's.
+const SERVING: [&str; 2] = ["quorated", "quorate-log"];
 
 /// A write that was made while nothing else was in flight.
 #[derive(Clone, Debug)]
@@ -47,12 +51,17 @@ pub struct Report {
     pub session_writes: usize,
     /// Syncs of session store files, on all nodes.
     pub session_syncs: usize,
+    /// Calls about session store files while the writes were in flight, on all nodes; by other threads than serve.
+    pub session_calls_meanwhile: usize,
+    /// Calls of `sync_file_range`, on all nodes.
+    pub sync_file_ranges: usize,
     /// What was wrong.
     pub faults: Vec<String>,
 }
 
 /// When an entry was safe on one node.
 struct Safe {
+    written_us: u64,
     synced_us: u64,
 }
 
@@ -74,9 +83,9 @@ impl NodeTrace {
         let calls = &self.recording.calls;
         let written = calls.iter().find(|call| call.is_write() && self.in_log(call) && call.holds(mark))?;
         let synced = calls.iter().find(|call| {
-            call.is_sync() && call.target == written.target && call.start_us >= written.end_us
+            call.is_fdatasync() && call.target == written.target && call.start_us >= written.end_us
         })?;
-        Some(Safe { synced_us: synced.end_us })
+        Some(Safe { written_us: written.start_us, synced_us: synced.end_us })
     }
 
     /// When this node told the leader for the first time that it has `index`, by log index.
@@ -103,30 +112,40 @@ impl NodeTrace {
         first
     }
 
-    /// No thread that writes the log or sends replies may touch the session store while writes are in flight.
+    /// No thread that serves may have anything to do with the session store while writes are in flight: it may not
+    /// even open, read or resize its files.
     fn check_threads(&self, from_us: u64, to_us: u64, report: &mut Report) {
-        let (mut path, mut sessions) = (BTreeSet::new(), BTreeSet::new());
+        let serves = |call: &&Call| {
+            SERVING.contains(&call.thread.as_str())
+                || self.in_log(call)
+                || Self::sends_from(call, self.client)
+                || Self::sends_from(call, self.peer)
+        };
+        let serving: BTreeSet<u32> =
+            self.recording.calls.iter().filter(serves).map(|call| call.tid).collect();
+        let mut wrong = BTreeSet::new();
         for call in &self.recording.calls {
             if call.name == "sync_file_range" {
+                report.sync_file_ranges += 1;
                 report.faults.push(format!("node {}: sync_file_range on {}", self.node, call.target));
             }
-            if self.in_sessions(call) {
-                report.session_writes += usize::from(call.is_write());
-                report.session_syncs += usize::from(call.is_sync());
+            if !self.in_sessions(call) {
+                continue;
             }
+            report.session_writes += usize::from(call.is_write());
+            report.session_syncs += usize::from(call.is_fdatasync());
             if call.end_us < from_us || call.start_us > to_us {
                 continue;
             }
-            if self.in_sessions(call) {
-                sessions.insert(call.tid);
-            }
-            if self.in_log(call) || Self::sends_from(call, self.client) || Self::sends_from(call, self.peer) {
-                path.insert(call.tid);
+            if serving.contains(&call.tid) {
+                wrong.insert((call.tid, &call.thread, &call.name));
+            } else {
+                report.session_calls_meanwhile += 1;
             }
         }
-        for tid in path.intersection(&sessions) {
+        for (tid, thread, name) in wrong {
             report.faults.push(format!(
-                "node {}: thread {tid} serves writes (log or replies) and writes the session store too",
+                "node {}: thread {tid} ({thread}) serves, and calls {name} on the session store",
                 self.node
             ));
         }
@@ -150,9 +169,10 @@ pub fn check(nodes: &[NodeTrace], leader: u64, writes: &[TracedWrite]) -> Report
             report.faults.push(format!("write {number}: the leader's reply was not seen"));
             continue;
         };
-        from_us = from_us.min(reply.start_us);
+        let begun = nodes.iter().filter_map(|node| node.safe(&write.mark).map(|safe| safe.written_us));
+        from_us = begun.fold(from_us.min(reply.start_us), u64::min);
         to_us = to_us.max(reply.start_us);
-        let mut safe_before_reply = 0;
+        let (mut safe_before_reply, mut told_after_sync) = (0, 0);
         for (node, acknowledged) in &acknowledgements {
             let safe = node.safe(&write.mark);
             safe_before_reply +=
@@ -163,13 +183,19 @@ pub fn check(nodes: &[NodeTrace], leader: u64, writes: &[TracedWrite]) -> Report
             // The first reply that covers this index.
             let told = acknowledged.range(write.index..).map(|(_, at)| *at).min();
             match (safe, told) {
-                (Some(safe), Some(told)) if safe.synced_us <= told => report.follower_replies += 1,
+                (Some(safe), Some(told)) if safe.synced_us <= told => told_after_sync += 1,
                 (_, Some(_)) => report.faults.push(format!(
                     "write {number}: node {} acknowledged index {} before its entry was synced",
                     node.node, write.index
                 )),
                 (_, None) => {}
             }
+        }
+        report.follower_replies += told_after_sync;
+        if told_after_sync == 0 {
+            report
+                .faults
+                .push(format!("write {number}: no follower was seen to acknowledge it after its own sync"));
         }
         let majority = nodes.len() / 2 + 1;
         if safe_before_reply < majority {

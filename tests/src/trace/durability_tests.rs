@@ -7,8 +7,10 @@ use super::*;
 fn call(tid: u32, name: &str, start_us: u64, target: &str, data: &[u8]) -> Call {
     let result = if name.contains("sync") { 0 } else { i64::try_from(data.len()).unwrap() };
     let target = target.to_owned();
+    let thread = ["quorate-log", "quorated", "quorate-sled"].get(tid as usize - 1).copied().unwrap_or("io");
     Call {
         tid,
+        thread: thread.to_owned(),
         name: name.to_owned(),
         start_us,
         end_us: start_us + 5,
@@ -106,9 +108,11 @@ fn a_follower_that_acknowledges_before_its_sync_is_found() {
 
 #[test]
 fn a_sync_of_another_file_or_a_failed_one_does_not_count() {
-    for spoil in
-        [|call: &mut Call| call.target = "/n2/log/2.raftlog".into(), |call: &mut Call| call.result = -1]
-    {
+    for spoil in [
+        |call: &mut Call| call.target = "/n2/log/2.raftlog".into(),
+        |call: &mut Call| call.result = -1,
+        |call: &mut Call| call.name = "fsync".into(),
+    ] {
         let mut nodes = sound();
         let calls = &mut nodes[1].recording.calls;
         spoil(calls.iter_mut().find(|call| call.name == "fdatasync").unwrap());
@@ -117,19 +121,59 @@ fn a_sync_of_another_file_or_a_failed_one_does_not_count() {
 }
 
 #[test]
-fn a_serving_thread_on_the_session_store_is_found() {
+fn a_write_that_no_follower_was_seen_to_acknowledge_is_found() {
     let mut nodes = sound();
-    // Within the window of the writes: at the reply.
-    nodes[0].recording.calls.push(call(2, "pwrite64", 198, "/n1/sessions/state-1/db", b"x"));
-    let faults = checked(&nodes).faults;
-    assert!(faults.len() == 1 && faults[0].contains("thread 2"), "{faults:?}");
+    for node in &mut nodes {
+        node.recording.calls.retain(|call| call.name != "sendto");
+    }
+    let report = checked(&nodes);
+    assert_eq!(report.proven, 0);
+    assert!(report.faults.len() == 1 && report.faults[0].contains("no follower"), "{:?}", report.faults);
+}
+
+#[test]
+fn a_serving_thread_on_the_session_store_is_found() {
+    // Within the window of the writes, from the entry's write to the reply.
+    for (tid, name, start_us) in [
+        (2, "pwrite64", 198),
+        (2, "openat", 101),
+        (1, "pread64", 150),
+        (2, "ftruncate", 150),
+        (1, "fallocate", 150),
+        (2, "unlink", 150),
+    ] {
+        let mut nodes = sound();
+        nodes[0].recording.calls.push(call(tid, name, start_us, "/n1/sessions/state-1/db", b""));
+        let faults = checked(&nodes).faults;
+        assert!(faults.len() == 1 && faults[0].contains(&format!("thread {tid}")), "{name}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_thread_of_the_runtime_serves_by_its_name_alone() {
+    let mut nodes = sound();
+    let mut read = call(9, "pread64", 150, "/n1/sessions/state-1/db", b"");
+    nodes[0].recording.calls.push(read.clone());
+    assert_eq!(checked(&nodes).faults.len(), 0, "some thread of the session store");
+    read.thread = "quorated".to_owned();
+    nodes[0].recording.calls.push(read);
+    assert!(checked(&nodes).faults.iter().any(|fault| fault.contains("thread 9 (quorated)")));
+}
+
+#[test]
+fn a_serving_thread_on_the_session_store_before_the_writes_is_no_fault() {
+    let mut nodes = sound();
+    nodes[0].recording.calls.insert(0, call(2, "openat", 10, "/n1/sessions/state-1/db", b""));
+    assert_eq!(checked(&nodes).faults, Vec::<String>::new());
 }
 
 #[test]
 fn sync_file_range_is_found() {
     let mut nodes = sound();
     nodes[2].recording.calls.push(call(3, "sync_file_range", 10, "/n3/sessions/state-1/db", b""));
-    assert!(checked(&nodes).faults.iter().any(|fault| fault.contains("sync_file_range")));
+    let report = checked(&nodes);
+    assert_eq!(report.sync_file_ranges, 1);
+    assert!(report.faults.iter().any(|fault| fault.contains("sync_file_range")));
 }
 
 #[test]

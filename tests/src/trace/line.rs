@@ -1,4 +1,6 @@
-//! One line of `strace -f -ttt -T -yy -xx -o FILE`.
+//! One line of `strace -f -ttt -T -Y -yy -xx -o FILE`.
+
+use std::path::Path;
 
 /// A line, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +17,13 @@ pub(super) enum Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Begin {
     pub(super) tid: u32,
+    /// The thread's name; empty when strace does not know it.
+    pub(super) thread: String,
     pub(super) start_us: u64,
     pub(super) name: String,
-    /// What the first argument, a descriptor, stands for: a path, or `TCP:[from->to]`.
+    /// What the call is about, a descriptor or a path: a path, or `TCP:[from->to]`.
     pub(super) target: String,
-    /// All strings among the arguments, joined.
+    /// What it moves: all strings among the arguments, joined. Empty when they are paths.
     pub(super) data: Vec<u8>,
     /// Whether strace left out some of them.
     pub(super) cut: bool,
@@ -38,6 +42,7 @@ pub(super) struct End {
 pub(super) fn parse(line: &str) -> Option<Line> {
     let (tid, rest) = line.split_once(' ')?;
     let (stamp, rest) = rest.trim_start().split_once(' ')?;
+    let (tid, thread) = tid.split_once('<').unwrap_or((tid, ""));
     let (tid, stamp_us) = (tid.parse().ok()?, micros(stamp)?);
     if rest.starts_with("+++") || rest.starts_with("---") {
         return None;
@@ -48,15 +53,34 @@ pub(super) fn parse(line: &str) -> Option<Line> {
     }
     let (name, arguments) = rest.split_once('(')?;
     let unfinished = arguments.strip_suffix("<unfinished ...>");
-    let (target, strings) = target(unfinished.unwrap_or(arguments));
-    let (data, cut) = strings_of(strings);
-    let begin = Begin { tid, start_us: stamp_us, name: name.to_owned(), target, data, cut };
+    let (mut target, strings) = target(unfinished.unwrap_or(arguments));
+    let (mut data, mut cut) = strings_of(strings);
+    if !moves_data(name) {
+        // A path, from the descriptor of a directory or from the root. Of two, such as rename's, the first.
+        let path = strings.split('"').nth(1).map(unescaped).unwrap_or_default();
+        if !path.is_empty() {
+            let path = String::from_utf8_lossy(&path).into_owned();
+            target = Path::new(&target).join(path).to_string_lossy().into_owned();
+        }
+        (data, cut) = (Vec::new(), false);
+    }
+    let thread = String::from_utf8_lossy(&unescaped(thread)).into_owned();
+    let begin = Begin { tid, thread, start_us: stamp_us, name: name.to_owned(), target, data, cut };
     if unfinished.is_some() {
         return Some(Line::Begin(begin));
     }
     let (result, lasted_us) = result(rest)?;
     let end_us = stamp_us + lasted_us.unwrap_or(0);
     Some(Line::Whole(begin, End { tid, end_us, result, lasted_us }))
+}
+
+/// Whether the strings among a call's arguments are what it reads or writes; else they are paths.
+fn moves_data(name: &str) -> bool {
+    ["read", "readv", "write", "writev", "send", "recv"].iter().any(|kind| {
+        let name = name.strip_prefix('p').unwrap_or(name);
+        name.strip_prefix(kind)
+            .is_some_and(|rest| matches!(rest, "" | "64" | "2" | "to" | "from" | "msg" | "mmsg"))
+    })
 }
 
 /// `1795493074.694732`, in microseconds.
@@ -70,18 +94,19 @@ fn micros(stamp: &str) -> Option<u64> {
 fn result(text: &str) -> Option<(i64, Option<u64>)> {
     let (_, after) = text.rsplit_once(") = ")?;
     let mut words = after.split(' ');
-    // A call that was interrupted to be started again answers "?".
-    let result = words.next()?.parse().unwrap_or(-1);
+    // A descriptor comes with its path behind it. A call that was interrupted to be started again answers "?".
+    let result = words.next()?.split('<').next()?.parse().unwrap_or(-1);
     let last = words.next_back();
     let lasted =
         last.and_then(|word| word.strip_prefix('<')).and_then(|word| word.strip_suffix('>')).and_then(micros);
     Some((result, lasted))
 }
 
-/// What the descriptor at the beginning of the arguments stands for, and the rest.
+/// What the descriptor at the beginning of the arguments stands for, or the working directory, and the rest.
 fn target(arguments: &str) -> (String, &str) {
-    let number = arguments.len() - arguments.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let Some(after) = arguments.get(number..).and_then(|rest| rest.strip_prefix('<')) else {
+    let number = arguments.strip_prefix("AT_FDCWD").unwrap_or(arguments);
+    let number = number.trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(after) = number.strip_prefix('<') else {
         return (String::new(), arguments);
     };
     // Paths come in hex and addresses have no comma: the first `>` before a comma or parenthesis ends it.
@@ -150,6 +175,31 @@ mod tests {
             end,
             Some(Line::End(End { tid: 9, end_us: 2_600_000, result: -1, lasted_us: Some(100_000) }))
         );
+    }
+
+    #[test]
+    fn calls_on_paths_name_them() {
+        let path = r#""\x2f\x64\x2f\x73", O_RDONLY|O_CLOEXEC) = 5<\x2f\x64\x2f\x73> <0.000017>"#;
+        for arguments in ["open(", r"openat(AT_FDCWD<\x2f\x74>, "] {
+            let Some(Line::Whole(begin, end)) = parse(&format!("7<\\x71\\x75> 2.5 {arguments}{path}")) else {
+                panic!("not whole: {arguments}")
+            };
+            assert_eq!((begin.tid, begin.thread.as_str(), begin.target.as_str()), (7, "qu", "/d/s"));
+            assert_eq!((begin.data.len(), end.result), (0, 5));
+        }
+        let below = r#"7 2.5 unlinkat(5<\x2f\x64>, "\x73", 0) = 0 <0.000017>"#;
+        let Some(Line::Whole(begin, _)) = parse(below) else { panic!("not whole") };
+        assert_eq!(begin.target, "/d/s");
+        let size = parse(r"7 2.5 ftruncate(5<\x2f\x64>, 0) = 0 <0.000017>");
+        let Some(Line::Whole(begin, _)) = size else { panic!("not whole") };
+        assert_eq!(begin.target, "/d");
+    }
+
+    #[test]
+    fn a_read_is_about_its_file() {
+        let line = r#"7 2.5 preadv2(5<\x2f\x64>, [{iov_base="\x61", iov_len=1}], 1, 0, 0) = 1 <0.000017>"#;
+        let Some(Line::Whole(begin, _)) = parse(line) else { panic!("not whole") };
+        assert_eq!((begin.target.as_str(), begin.data.as_slice()), ("/d", b"a".as_slice()));
     }
 
     #[test]

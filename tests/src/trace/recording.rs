@@ -9,8 +9,9 @@ use std::path::Path;
 use super::line::{Begin, End, Line, parse};
 use crate::error::HarnessError;
 
-/// Everything that writes or syncs, to files and to sockets.
-const CALLS: &str = "write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,fdatasync,fsync,sync_file_range,sync,syncfs,msync";
+/// Everything that names a file, reads, writes, resizes or syncs one, and everything that writes to sockets.
+const CALLS: &str = "%file,read,pread64,readv,preadv,preadv2,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,\
+    sendmmsg,ftruncate,fallocate,fdatasync,fsync,sync_file_range,sync,syncfs,msync";
 /// More than one reply, and more than the head of a log write in which the mark stands.
 const STRING_BYTES_MAX: &str = "4096";
 
@@ -25,6 +26,7 @@ pub fn strace_arguments(output: &Path) -> Vec<OsString> {
         "--seccomp-bpf",
         "-ttt",
         "-T",
+        "-Y",
         "-yy",
         "-xx",
         "-e",
@@ -44,15 +46,17 @@ pub fn strace_arguments(output: &Path) -> Vec<OsString> {
 pub struct Call {
     /// The thread.
     pub tid: u32,
+    /// Its name.
+    pub thread: String,
     /// The system call.
     pub name: String,
     /// When it began, microseconds since 1970.
     pub start_us: u64,
     /// When it ended.
     pub end_us: u64,
-    /// What its first argument stands for: a path, or `TCP:[from->to]`.
+    /// What it is about: a path, or `TCP:[from->to]`.
     pub target: String,
-    /// What it wrote, as far as recorded.
+    /// What it wrote or read, as far as recorded.
     pub data: Vec<u8>,
     /// Whether some of that was not recorded.
     pub cut: bool,
@@ -62,16 +66,16 @@ pub struct Call {
 
 impl Call {
     fn new(begin: Begin, end: &End) -> Call {
-        let Begin { tid, start_us, name, target, data, cut } = begin;
+        let Begin { tid, thread, start_us, name, target, data, cut } = begin;
         // How long it lasted is exact; the stamp of a line that tells an end may be late.
         let end_us = end.lasted_us.map_or(end.end_us, |lasted| start_us + lasted);
-        Call { tid, name, start_us, end_us, target, data, cut, result: end.result }
+        Call { tid, thread, name, start_us, end_us, target, data, cut, result: end.result }
     }
 
-    /// Whether it syncs what it names.
+    /// Whether it made the content of what it names durable: an `fdatasync` that succeeded, and nothing else.
     #[must_use]
-    pub fn is_sync(&self) -> bool {
-        matches!(self.name.as_str(), "fdatasync" | "fsync") && self.result == 0
+    pub fn is_fdatasync(&self) -> bool {
+        self.name == "fdatasync" && self.result == 0
     }
 
     /// Whether it writes what it names.

@@ -69,7 +69,11 @@ async fn count(
     while !*stop.borrow() {
         let write = Write::replace([("version", version.to_string())]).if_version(version);
         match client.write(&id, write).await {
-            Ok(written) if written.version == version + 1 => version += 1,
+            Ok(written) if written.version == version + 1 => {
+                version += 1;
+                // Only what was acknowledged is progress.
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(written) => return Err(format!("version {} after {version}", written.version)),
             Err(error) if error.kind() == ErrorKind::Deadline || error.may_have_taken_effect() => {
                 return Err(format!("no outcome although a quorum lived: {error}"));
@@ -77,7 +81,6 @@ async fn count(
             Err(error) if error.is_retryable() => {}
             Err(error) => return Err(error.to_string()),
         }
-        counted.fetch_add(1, Ordering::Relaxed);
     }
     Ok(version)
 }

@@ -15,6 +15,8 @@
 //! peers         nodes that move, that are behind, that hand over
 //! catch_up      a node that was away longer than the log reaches back
 //! services      health and reflection
+//! harness       a node that ended by itself is never left out
+//! full_disk     a node without space stops; the others serve on
 //! ```
 
 mod bad_input;
@@ -24,7 +26,9 @@ mod data_dir;
 mod exactly_once;
 mod expiry;
 mod forwarding;
+mod full_disk;
 mod garbage;
+mod harness;
 mod kills;
 mod peers;
 mod reads;

@@ -18,6 +18,8 @@ use super::sighting::{Sighting, now_us};
 
 /// The attribute that holds the register's value, a number that only rises.
 pub(crate) const REGISTER: &str = "n";
+/// The role of a node that leads, as its status names it.
+const LEADER: &str = "leader";
 /// Callers of each kind.
 const CALLERS: usize = 4;
 /// How long a call is waited for.
@@ -122,8 +124,10 @@ async fn read_register(channel: Channel, id: String, seen: mpsc::UnboundedSender
 async fn watch_role(channel: Channel, seen: mpsc::UnboundedSender<Sighting>) {
     call_repeatedly(seen, || async {
         let mut client = ClusterClient::new(channel.clone());
-        let answer = client.status(StatusRequest { digest: false, at_least_index: 0 }).await;
-        let leads = answer.is_ok_and(|answer| answer.into_inner().role == "leader");
+        let asked = client.status(StatusRequest { digest: false, at_least_index: 0 });
+        let answer = tokio::time::timeout(CALL_TIMEOUT * 2, asked).await;
+        // No answer says nothing: only the node's own word counts as stepping down.
+        let leads = answer.ok().and_then(Result::ok).map(|answer| answer.into_inner().role == LEADER);
         Sighting::Role { at_us: now_us(), leads }
     })
     .await;

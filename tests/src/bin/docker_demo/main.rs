@@ -19,7 +19,7 @@ use std::net::SocketAddrV4;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use quorate_tests::HarnessError;
+use quorate_tests::{HarnessError, interrupted};
 
 /// Containers instead of processes: a killed leader, then a leader cut off its network
 #[derive(Debug, Parser)]
@@ -44,7 +44,13 @@ enum Part {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().part {
-        Part::Run(arguments) => run::run(&arguments).await,
+        Part::Run(arguments) => tokio::select! {
+            done = run::run(&arguments) => done,
+            () = interrupted() => {
+                println!("interrupted: scripts/docker-demo.sh removes the containers");
+                return ExitCode::from(130);
+            }
+        },
         Part::CutOff { address } => cut_off::run(address).await.map(|()| true),
     };
     match done {

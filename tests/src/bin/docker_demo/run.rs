@@ -8,7 +8,7 @@ use clap::Args;
 use parking_lot::Mutex;
 use quorate_client::{Client, ErrorKind, NewSession, Patch, SessionId};
 use quorate_proto::v1::StatusResponse;
-use quorate_tests::load::Workload;
+use quorate_tests::load::{STALL_MIN, Turn, Workload, watch_turns};
 use quorate_tests::{Digests, HarnessError, Source, Verdict, status_of, until};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin};
@@ -65,10 +65,10 @@ pub(crate) async fn run(arguments: &RunArguments) -> Result<bool, HarnessError> 
     let leader = demo.wait_leader_but(0).await?;
     demo.tell(&format!("{} containers are up; node {leader} leads", arguments.nodes.len()));
     demo.workload.start();
-    demo.writes_flow().await?;
-
-    let failover = demo.kill(leader).await?;
-    let (conduct, ghosts) = demo.cut_off().await?;
+    let (failover, conduct, ghosts) = tokio::select! {
+        done = demo.faults(leader) => done?,
+        never = watch_turns(demo.workload.timeline(), |turn| demo.tell_turn(turn)) => match never {},
+    };
     demo.workload.rest().await;
 
     let mut verdict = Verdict::default();
@@ -118,6 +118,24 @@ impl Demo<'_> {
         println!("{:8.3} s  {what}", self.start.elapsed().as_secs_f64());
     }
 
+    fn tell_turn(&self, turn: Turn) {
+        match turn {
+            Turn::Stopped(_) => {
+                self.tell(&format!("writes stop: no acknowledgement for {} ms", STALL_MIN.as_millis()));
+            }
+            Turn::WentOn(gap) => self.tell(&format!("writes go on, after {} ms", gap.length().as_millis())),
+        }
+    }
+
+    /// Both faults, under load: the longest gap without an acknowledged write after the first, and what came of the
+    /// second.
+    async fn faults(&self, leader: u64) -> Result<(Duration, Conduct, usize), HarnessError> {
+        self.writes_flow().await?;
+        let failover = self.kill(leader).await?;
+        let (conduct, ghosts) = self.cut_off().await?;
+        Ok((failover, conduct, ghosts))
+    }
+
     async fn writes_flow(&self) -> Result<(), HarnessError> {
         self.workload.wait_acknowledged(WRITES_MIN, STAGE_MAX).await?;
         self.tell(&format!("{} writes acknowledged", self.workload.timeline().len()));
@@ -128,8 +146,8 @@ impl Demo<'_> {
         self.arguments.nodes.iter().find(|container| container.node == node).ok_or(HarnessError::NoNode(node))
     }
 
-    async fn statuses(&self, digest: bool) -> Vec<Result<StatusResponse, tonic::Status>> {
-        let asked = self.arguments.nodes.iter().map(|node| status_of(node.published, digest, 0));
+    async fn statuses(&self) -> Vec<Result<StatusResponse, tonic::Status>> {
+        let asked = self.arguments.nodes.iter().map(|node| status_of(node.published, false, 0));
         futures_util::future::join_all(asked).await
     }
 
@@ -138,7 +156,7 @@ impl Demo<'_> {
         let majority = self.arguments.nodes.len() / 2 + 1;
         until("a majority follows a leader", STAGE_MAX, || async {
             let said: Vec<StatusResponse> =
-                self.statuses(false).await.into_iter().filter_map(Result::ok).collect();
+                self.statuses().await.into_iter().filter_map(Result::ok).collect();
             let leader = said.iter().find(|status| status.role == "leader" && status.node != but);
             let leader = leader.map(|status| status.node).ok_or("nobody says that it leads")?;
             let followers = said.iter().filter(|status| status.leader == leader).count();
@@ -150,7 +168,7 @@ impl Demo<'_> {
     /// Waits until `node` has applied what the others have by now.
     async fn wait_caught_up(&self, node: u64) -> Result<(), HarnessError> {
         let published = self.container(node)?.published;
-        let others = self.statuses(false).await.into_iter().filter_map(Result::ok);
+        let others = self.statuses().await.into_iter().filter_map(Result::ok);
         let furthest = others.map(|status| status.applied_index).max().unwrap_or(0);
         until("the node catches up", STAGE_MAX, || async {
             let status =
@@ -245,18 +263,8 @@ impl Demo<'_> {
 
     /// Waits until all nodes stand at one index.
     async fn digests(&self) -> Result<Digests, HarnessError> {
-        until("all nodes stand at one log index", STAGE_MAX, || async {
-            let mut said = Vec::new();
-            for status in self.statuses(true).await {
-                said.push(status.map_err(|status| status.message().to_owned())?);
-            }
-            let index = said.first().map_or(0, |status| status.applied_index);
-            if said.iter().any(|status| status.applied_index != index) {
-                return Err("they have applied different entries".to_owned());
-            }
-            Ok(Digests { index, of: said.into_iter().map(|status| (status.node, status.digest)).collect() })
-        })
-        .await
+        let nodes: Vec<_> = self.arguments.nodes.iter().map(|node| (node.node, node.published)).collect();
+        until("all nodes stand at one log index", STAGE_MAX, || Digests::ask(&nodes)).await
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) enum Sighting {
     Write { began_us: u64, acknowledged: Option<String> },
     /// A linearizable read of the register, and the value it answered.
     Read { began_us: u64, value: Option<u64> },
-    /// The node says whether it leads.
-    Role { at_us: u64, leads: bool },
+    /// The node was asked whether it leads; `None` when it did not answer.
+    Role { at_us: u64, leads: Option<bool> },
 }
 
 impl fmt::Display for Sighting {
@@ -33,7 +33,8 @@ impl fmt::Display for Sighting {
             }
             Sighting::Read { began_us, value: Some(value) } => write!(f, "read {began_us} {value}"),
             Sighting::Read { began_us, value: None } => write!(f, "read {began_us} -"),
-            Sighting::Role { at_us, leads } => write!(f, "role {at_us} {leads}"),
+            Sighting::Role { at_us, leads: Some(leads) } => write!(f, "role {at_us} {leads}"),
+            Sighting::Role { at_us, leads: None } => write!(f, "role {at_us} -"),
         }
     }
 }
@@ -50,7 +51,8 @@ impl Sighting {
             }
             "read" if what == "-" => Some(Sighting::Read { began_us: at_us, value: None }),
             "read" => Some(Sighting::Read { began_us: at_us, value: Some(what.parse().ok()?) }),
-            "role" => Some(Sighting::Role { at_us, leads: what.parse().ok()? }),
+            "role" if what == "-" => Some(Sighting::Role { at_us, leads: None }),
+            "role" => Some(Sighting::Role { at_us, leads: Some(what.parse().ok()?) }),
             _ => None,
         }
     }
@@ -107,7 +109,7 @@ pub(crate) fn judge(seen: &[Sighting], cut_us: u64, register: &[(u64, u64)]) -> 
                 }
             }
             Sighting::Role { at_us, leads } => {
-                if *at_us >= cut_us && !leads && conduct.stepped_down_us.is_none() {
+                if *at_us >= cut_us && *leads == Some(false) && conduct.stepped_down_us.is_none() {
                     conduct.stepped_down_us = Some(at_us - cut_us);
                 }
             }
@@ -127,7 +129,8 @@ mod tests {
             Sighting::Write { began_us: 7, acknowledged: Some("id".to_owned()) },
             Sighting::Read { began_us: 8, value: None },
             Sighting::Read { began_us: 8, value: Some(3) },
-            Sighting::Role { at_us: 9, leads: true },
+            Sighting::Role { at_us: 9, leads: Some(true) },
+            Sighting::Role { at_us: 9, leads: None },
         ] {
             assert_eq!(Sighting::parse(&sighting.to_string()), Some(sighting));
         }
@@ -141,14 +144,16 @@ mod tests {
         let read = |began_us, value| Sighting::Read { began_us, value: Some(value) };
         let seen = [
             read(150, 1),
-            Sighting::Role { at_us: 160, leads: true },
+            Sighting::Role { at_us: 160, leads: Some(true) },
             // Sent before 2 was acknowledged: either value is right.
             read(199, 1),
             read(210, 2),
             read(310, 2),
             Sighting::Write { began_us: 320, acknowledged: Some("id".to_owned()) },
             Sighting::Write { began_us: 321, acknowledged: None },
-            Sighting::Role { at_us: 350, leads: false },
+            // No answer is no word of its own.
+            Sighting::Role { at_us: 340, leads: None },
+            Sighting::Role { at_us: 350, leads: Some(false) },
             read(205 + LEASE_US + 1, 3),
         ];
         let conduct = judge(&seen, 205, &register);
