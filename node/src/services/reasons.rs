@@ -26,10 +26,12 @@
 
 use std::time::Duration;
 
+use quorate_proto::v1;
 use quorate_state::Refusal;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
-use super::failure::Failure;
+use super::failure::{Failure, relayed};
 use crate::consensus::{ForwardError, Leader, ProposeError, ReadError, WaitError};
 
 /// A failover takes a few hundred milliseconds; asking sooner than this only adds load.
@@ -113,6 +115,12 @@ pub(crate) fn not_leader(leader: Option<&Leader>) -> Failure {
             Failure::new(Code::Unavailable, "NO_LEADER", "no leader is known at the moment").retry(RETRY_SOON)
         }
     }
+}
+
+/// Whether another node answered that it does not lead: the operation was definitely not applied there.
+pub(crate) fn is_not_leader(error: &v1::Error) -> bool {
+    let info = relayed(error.clone()).get_details_error_info();
+    info.is_some_and(|info| matches!(info.reason.as_str(), "NOT_LEADER" | "NO_LEADER"))
 }
 
 pub(crate) fn propose_failed(error: &ProposeError, stake: Stake) -> Failure {
