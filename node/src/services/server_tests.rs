@@ -34,9 +34,9 @@ impl Cluster for NoCluster {
 async fn serve(backend: &Scripted) -> (ClientListener, Channel, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
+    let stops = Stops::default();
     let executor = Executor::new(backend.clone(), 64 << 20);
-    let serving = listen(listener, routes(executor, NoCluster, stop.clone()), stop);
+    let serving = listen(listener, routes(executor, NoCluster, &stops), stops);
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     (serving, channel, address)
 }
@@ -91,7 +91,7 @@ async fn a_callers_timeout_ends_the_call_with_an_explanation() {
     let (_serving, channel, _) = serve(&backend).await;
     let mut request = Request::new(v1::CreateRequest { id: ID.to_owned(), ..Default::default() });
     // As another client's library would send it: tonic's own would cut the call off on this side.
-    request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("50m"));
+    request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("500m"));
     let status = SessionsClient::new(channel).create(request).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     assert_eq!(status.get_details_error_info().unwrap().metadata.get("maybe_applied").unwrap(), "true");
