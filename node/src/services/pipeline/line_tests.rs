@@ -353,7 +353,8 @@ async fn what_waits_behind_others_has_deadlines_too() {
     backend.hold(true);
     let max = OPERATIONS_MAX as u64;
     let mut operations: Vec<_> = (0..max).map(|number| create(number, number)).collect();
-    operations.extend((max..max + 10).map(|number| v1::Operation { timeout_ms: 20, ..create(number, number) }));
+    operations
+        .extend((max..max + 10).map(|number| v1::Operation { timeout_ms: 20, ..create(number, number) }));
     client.send(operations).await;
     for (tag, answer) in client.take(10).await {
         assert!(tag >= max);
