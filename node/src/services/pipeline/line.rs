@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::answers::Answers;
+use super::jobs::{self, Done};
 use super::pace::Pace;
 use super::pending::{Load, Outgoing, Pending, Stage};
 use super::schedule::{Class, Number, Schedule};
@@ -24,7 +25,7 @@ use crate::services::backend::{Backend, Results};
 use crate::services::executor::{Context, Executor, deadline_after};
 use crate::services::explain::explained;
 use crate::services::failure::Failure;
-use crate::services::read::{self, Unserved};
+use crate::services::read::Unserved;
 use crate::services::reasons::{self, Stake};
 use crate::services::request::{Read, Request, Work};
 
@@ -34,8 +35,6 @@ const TURN_MAX: usize = 512;
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Of which one batch of reads gets so much at most; what finds no room in it goes with the next.
 const BATCH_ANSWER_BYTES: usize = 2 << 20;
-/// And a read that runs by itself so much, whatever its answer will be: nobody knows before.
-const SINGLE_ANSWER_BYTES: usize = 128 << 10;
 /// How long the status that ends a broken stream may wait for the client.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -44,15 +43,6 @@ pub(crate) type Response = Result<v1::PipelineResponse, Status>;
 
 type Mutated = (Number, Option<Result<Applied, ProposeError>>);
 type Submitted = (Vec<Number>, Result<Results, ProposeError>);
-
-/// What a job has come to.
-struct Done {
-    /// The room for answers that was set aside for it.
-    set_aside: usize,
-    ended: Vec<(Number, Result<Answer, Unserved>)>,
-    /// Reads whose answers found no room.
-    left: Vec<(Number, Read)>,
-}
 
 /// One `Pipeline` stream.
 pub(crate) struct Line<B> {
@@ -284,7 +274,7 @@ impl<B: Backend> Line<B> {
         if !batch.is_empty() {
             let room = self.answer_room().min(BATCH_ANSWER_BYTES);
             self.reading += room;
-            self.jobs.push(read_batch(self.executor.backend().clone(), batch, room).boxed());
+            self.jobs.push(jobs::read_batch(self.executor.backend().clone(), batch, room).boxed());
         }
     }
 
@@ -293,14 +283,8 @@ impl<B: Backend> Line<B> {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         let context = Context { deadline: pending.deadline, redirect: self.redirect, forwarded: false };
         let original = pending.original.take().and_then(|bytes| v1::Operation::decode(&*bytes).ok());
-        let set_aside = if request.stake == Stake::Read { SINGLE_ANSWER_BYTES } else { 0 };
-        self.reading += set_aside;
-        let executor = self.executor.clone();
-        let run = async move {
-            let answer = executor.run(request, original, context).await;
-            Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new() }
-        };
-        self.jobs.push(run.boxed());
+        self.reading += jobs::set_aside(&request);
+        self.jobs.push(jobs::single(self.executor.clone(), (number, request), original, context).boxed());
     }
 
     /// An operation that consensus did not serve before has its turn again: by itself, unless it was overtaken.
@@ -454,19 +438,6 @@ impl<B: Backend> Line<B> {
             room.send(Ok(message));
         }
     }
-}
-
-async fn read_batch<B: Backend>(backend: B, batch: Vec<(Number, Read)>, room: usize) -> Done {
-    let (numbers, reads): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let answers = read::linearizable(&backend, &reads, room).await;
-    let mut done = Done { set_aside: room, ended: Vec::with_capacity(answers.len()), left: Vec::new() };
-    for ((number, read), answer) in numbers.into_iter().zip(reads).zip(answers) {
-        match answer {
-            Some(answer) => done.ended.push((number, answer)),
-            None => done.left.push((number, read)),
-        }
-    }
-    done
 }
 
 /// The future's end, or never when there is none.
