@@ -80,6 +80,10 @@ pub(crate) fn mutated(reply: Reply, cluster: u64, applied: Applied) -> Result<An
     }
 }
 
+/// What an answer takes besides the attributes, and an attribute besides its name and value.
+const ANSWER_BYTES: usize = 128;
+const PAIR_BYTES: usize = 12;
+
 /// A session as read at some moment.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -95,11 +99,17 @@ impl View {
         View { remaining_ms: session.remaining_ms(now), key, session, index }
     }
 
+    /// About how many bytes the answer to a read of `selection` takes.
+    pub(crate) fn answer_bytes(&self, selection: Option<&BTreeSet<String>>) -> usize {
+        let wanted = self.session.attributes.iter().filter(|(name, _)| is_wanted(selection, name));
+        let attributes: usize = wanted.map(|(name, value)| name.len() + value.len() + PAIR_BYTES).sum();
+        ANSWER_BYTES + self.session.principal.len() + attributes
+    }
+
     /// The answer to a read of `selection`.
     pub(crate) fn answer(self, selection: Option<&BTreeSet<String>>, cluster: u64) -> Answer {
         let View { key, session, index, remaining_ms } = self;
-        let wanted = |name: &str| selection.is_none_or(|names| names.contains(name));
-        let attributes = session.attributes.iter().filter(|(name, _)| wanted(name));
+        let attributes = session.attributes.iter().filter(|(name, _)| is_wanted(selection, name));
         let attributes: BTreeMap<_, _> =
             attributes.map(|(name, value)| (name.as_ref().to_owned(), value.clone())).collect();
         Answer::Get(v1::GetResponse {
@@ -116,4 +126,8 @@ impl View {
             position: Some(v1::Position { cluster, index }),
         })
     }
+}
+
+fn is_wanted(selection: Option<&BTreeSet<String>>, name: &str) -> bool {
+    selection.is_none_or(|names| names.contains(name))
 }

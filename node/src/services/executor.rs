@@ -23,9 +23,9 @@ use super::request::{Request, Work};
 use crate::consensus::{Applied, ForwardError, ForwardHandler, Leader, ProposeError};
 
 /// For an operation whose caller names no timeout.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// No operation waits longer, whatever its caller asks for.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// What an operation is taken to hold besides its encoded bytes.
 const OVERHEAD_BYTES: u64 = 256;
 /// How long an operation that is not redirected waits for a leader: as long as a failover may take.
@@ -48,8 +48,13 @@ pub(crate) struct Context {
 
 /// When an operation that arrived now and may take `timeout` ends; `None` or zero is the default.
 pub(crate) fn deadline_after(timeout: Option<Duration>) -> Instant {
+    deadline_from(Instant::now(), timeout)
+}
+
+/// As [`deadline_after`], for one that arrived at `arrival`.
+pub(crate) fn deadline_from(arrival: Instant, timeout: Option<Duration>) -> Instant {
     let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT);
-    Instant::now() + timeout.min(TIMEOUT_MAX)
+    arrival + timeout.min(TIMEOUT_MAX)
 }
 
 /// Runs operations against a backend.
@@ -68,20 +73,40 @@ impl<B: Backend> Executor<B> {
         &self.backend
     }
 
-    /// Checks an operation and takes its bytes from the node's budget.
+    /// Bytes in flight now.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> u64 {
+        self.budget.held()
+    }
+
+    /// Takes an operation's bytes from the node's budget and checks it. `keeps_original`: it is held twice, checked
+    /// and as it came, to be sent on.
     ///
     /// # Errors
     /// [`Failure`], definitely not applied.
-    pub(crate) fn admit(&self, operation: &v1::Operation) -> Result<(Request, Permit), Failure> {
+    pub(crate) fn admit(
+        &self,
+        operation: &v1::Operation,
+        keeps_original: bool,
+    ) -> Result<(Request, Permit), Failure> {
+        let encoded = u64::try_from(operation.encoded_len()).unwrap_or(u64::MAX / 4);
+        let bytes = OVERHEAD_BYTES + if keeps_original { 2 * encoded } else { encoded };
+        let permit = self.budget.take(bytes);
+        let permit = permit
+            .ok_or_else(|| reasons::overloaded("too many bytes of operations are in flight on this node"))?;
+        Ok((self.parse(operation)?, permit))
+    }
+
+    /// Checks an operation.
+    ///
+    /// # Errors
+    /// [`Failure`], definitely not applied.
+    pub(crate) fn parse(&self, operation: &v1::Operation) -> Result<Request, Failure> {
         let Some(wire) = &operation.operation else {
             let message = "the operation is empty, or of a kind that this version does not know";
             return Err(Failure::invalid("EMPTY_OPERATION", "operation", message));
         };
-        let bytes = OVERHEAD_BYTES + u64::try_from(operation.encoded_len()).unwrap_or(u64::MAX / 2);
-        let permit = self.budget.take(bytes);
-        let permit = permit
-            .ok_or_else(|| reasons::overloaded("too many bytes of operations are in flight on this node"))?;
-        Ok((Request::parse(wire, self.backend.cluster_id())?, permit))
+        Request::parse(wire, self.backend.cluster_id())
     }
 
     /// Runs one operation to its answer, within its deadline.
@@ -93,7 +118,7 @@ impl<B: Backend> Executor<B> {
         operation: v1::Operation,
         context: Context,
     ) -> Result<Answer, Failure> {
-        let (request, _permit) = self.admit(&operation)?;
+        let (request, _permit) = self.admit(&operation, !context.redirect && !context.forwarded)?;
         let stake = request.stake;
         let run = self.run(request, Some(operation), context);
         match tokio::time::timeout_at(context.deadline, run).await {
@@ -141,14 +166,11 @@ impl<B: Backend> Executor<B> {
             };
             // Nothing has happened so far. A caller that follows the leader itself is told at once; for the others
             // this node sits out a failover.
-            let Some(wire) = original.as_ref().and_then(|original| original.operation.as_ref()) else {
+            let Some(original) = original.as_ref().filter(|_| Instant::now() < give_up) else {
                 return Err(reasons::not_leader(unserved.as_ref()));
             };
-            if Instant::now() >= give_up {
-                return Err(reasons::not_leader(unserved.as_ref()));
-            }
             tokio::time::sleep(FAILOVER_POLL).await;
-            request = Request::parse(wire, self.backend.cluster_id())?;
+            request = self.parse(original)?;
         }
     }
 
@@ -179,7 +201,9 @@ impl<B: Backend> Executor<B> {
             }
             Work::Read(read) => {
                 read::reach(&self.backend, &read, remaining(deadline).min(POSITION_WAIT_MAX)).await?;
-                let answer = read::linearizable(&self.backend, std::slice::from_ref(&read)).await.pop();
+                // The first answer of a batch always has room.
+                let answers = read::linearizable(&self.backend, std::slice::from_ref(&read), 0).await;
+                let answer = answers.into_iter().next().flatten();
                 answer.unwrap_or_else(|| Err(reasons::internal("a read was not answered").into()))
             }
         }
@@ -218,9 +242,13 @@ impl<B: Backend> Executor<B> {
         let remaining = remaining(deadline);
         original.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
         match self.backend.forward(original, remaining).await {
-            Ok(answered) => {
-                Ok(answered.answer.ok_or_else(|| reasons::internal("the leader's answer is empty"))?)
-            }
+            Ok(answered) => match answered.answer {
+                // It leads no longer: nothing was done, and another does or soon will.
+                Some(Answer::Error(error)) if reasons::is_not_leader(&error) => {
+                    Err(Unserved::NotLeader(None))
+                }
+                answer => Ok(answer.ok_or_else(|| reasons::internal("the leader's answer is empty"))?),
+            },
             // Nothing was sent: the leader is gone, or has just become another.
             Err(ForwardError::NoLeader) => Err(Unserved::NotLeader(None)),
             Err(ForwardError::Unreachable(_)) => Err(Unserved::NotLeader(Some(leader))),

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
@@ -16,17 +17,34 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The service.
 #[derive(Clone, Debug)]
-pub(crate) struct HealthService<B>(pub(crate) B);
+pub(crate) struct HealthService<B> {
+    pub(crate) backend: B,
+    /// Cancelled when the node begins to stop: from then on it tells everybody to go elsewhere.
+    pub(crate) stopping: CancellationToken,
+    /// Cancelled when the listener closes: watches end, or they would hold it open.
+    pub(crate) stop: CancellationToken,
+}
 
 impl<B: Backend> HealthService<B> {
     fn status(&self, service: &str) -> Option<ServingStatus> {
+        let stopping = self.stopping.is_cancelled();
         let serving = match service {
-            "" | "quorate.v1.Sessions" => self.0.is_ready(),
+            "" | "quorate.v1.Sessions" => !stopping && self.backend.is_ready(),
             // Tells of the node itself, whatever the cluster's state.
-            "quorate.v1.Cluster" => true,
+            "quorate.v1.Cluster" => !stopping,
             _ => return None,
         };
         Some(if serving { ServingStatus::Serving } else { ServingStatus::NotServing })
+    }
+
+    /// Waits until the status may have changed; false when the watch is over.
+    async fn next_look(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = self.stopping.cancelled(), if !self.stopping.is_cancelled() => true,
+            () = tokio::time::sleep(WATCH_INTERVAL) => true,
+        }
     }
 }
 
@@ -56,7 +74,9 @@ impl<B: Backend> Health for HealthService<B> {
                     if told != Some(status) {
                         return Some((Ok(HealthCheckResponse { status: status.into() }), Some(status)));
                     }
-                    tokio::time::sleep(WATCH_INTERVAL).await;
+                    if !health.next_look().await {
+                        return None;
+                    }
                 }
             }
         });

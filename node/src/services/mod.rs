@@ -11,13 +11,14 @@
 //! request    wire operation -> checked command or read           answer     outcome or session -> wire answer
 //! reasons    the table of errors                                 failure    an error, as status or as answer
 //! budget     bytes in flight                                     explain    the transport's own errors
-//! backend    what all this needs of consensus
+//! backend    what all this needs of consensus               arrival    when a call arrived, when it is cut off
 //! ```
 //!
 //! A unary call, a pipelined operation and one forwarded by another node run through the same `executor`, `read`,
 //! `request`, `answer` and `reasons`.
 
 mod answer;
+mod arrival;
 mod backend;
 mod budget;
 mod cluster;

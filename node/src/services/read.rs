@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::failure::Failure;
 use super::reasons::{self, Stake};
 use super::request::Read;
-use crate::consensus::{Leader, ProposeError, ReadError};
+use crate::consensus::{Applied, Leader, ProposeError, ReadError};
 
 /// The longest wait for a position.
 pub(crate) const POSITION_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -65,42 +65,70 @@ enum Look {
     /// Live by the state's clocks, expired by the leader's: a Tick must decide before it may be answered.
     Overdue,
     Refused(Refusal),
+    /// Live, but there is no room for its answer.
+    NoRoom,
 }
 
-/// Answers reads, linearizable with respect to everything before the call: one check serves them all.
-pub(crate) async fn linearizable<B: Backend>(backend: &B, reads: &[Read]) -> Vec<Result<Answer, Unserved>> {
+/// Answers reads, linearizable with respect to everything before the call: one check serves them all. Answers take up
+/// `room` bytes at most, though always one is given: for those beyond it `None`, and nothing has happened.
+pub(crate) async fn linearizable<B: Backend>(
+    backend: &B,
+    reads: &[Read],
+    room: usize,
+) -> Vec<Option<Result<Answer, Unserved>>> {
     if let Err(error) = backend.linearizable().await {
-        return reads.iter().map(|_| Err(Unserved::read(&error))).collect();
+        return reads.iter().map(|_| Some(Err(Unserved::read(&error)))).collect();
     }
-    let mut looks = look(backend, reads);
+    let now = backend.now();
+    let mut looks = look(backend, reads, now);
     if looks.iter().any(|look| matches!(look, Look::Overdue)) {
         if let Err(error) = backend.tick().await {
-            return reads.iter().map(|_| Err(Unserved::proposal(error.clone(), Stake::Read))).collect();
+            let failed = |_| Some(Err(Unserved::proposal(error.clone(), Stake::Read)));
+            return reads.iter().map(failed).collect();
         }
-        // The state's clocks have caught up: what was overdue is gone, and all others are as fresh as before.
-        looks = look(backend, reads);
+        // The state's clocks have caught up: what was overdue at that moment is gone. By a newer one another session
+        // could be overdue now.
+        looks = look(backend, reads, now);
     }
-    let cluster = backend.cluster_id();
-    let mut touched = touch(backend, reads, &looks).await;
+    limit(&mut looks, reads, room);
+    let mut touched = touch(backend, reads, &looks, now).await;
     let answers = looks.into_iter().zip(reads).enumerate().map(|(at, (look, read))| match look {
-        Look::Live(view) => Ok(view.answer(read.selection.as_ref(), cluster)),
-        Look::Touch(mut view) => match touched.remove(&at) {
-            Some(Ok((index, remaining_ms))) => {
-                (view.index, view.remaining_ms) = (index, remaining_ms);
-                Ok(view.answer(read.selection.as_ref(), cluster))
-            }
-            Some(Err(unserved)) => Err(unserved),
-            None => Err(reasons::internal("a touch was not answered").into()),
-        },
+        Look::NoRoom => None,
+        Look::Touch(_) => {
+            let lost = || Err(reasons::internal("a touch was not answered").into());
+            Some(touched.remove(&at).unwrap_or_else(lost))
+        }
+        look => Some(answer(look, read, backend.cluster_id())),
+    });
+    answers.collect()
+}
+
+/// Leaves out what finds no room.
+fn limit(looks: &mut [Look], reads: &[Read], room: usize) {
+    let mut taken = 0_usize;
+    for (look, read) in looks.iter_mut().zip(reads) {
+        let (Look::Live(view) | Look::Touch(view)) = look else { continue };
+        let before = taken;
+        taken = taken.saturating_add(view.answer_bytes(read.selection.as_ref()));
+        if before > 0 && taken > room {
+            *look = Look::NoRoom;
+            taken = before;
+        }
+    }
+}
+
+/// The answer that a look allows, touched or not.
+fn answer(look: Look, read: &Read, cluster: u64) -> Result<Answer, Unserved> {
+    match look {
+        Look::Live(view) | Look::Touch(view) => Ok(view.answer(read.selection.as_ref(), cluster)),
         Look::Refused(refusal) => Err(Failure::from(refusal).into()),
-        Look::Overdue => {
+        Look::Overdue | Look::NoRoom => {
             let message = "the session's deadline has passed, but cluster time has not caught up yet";
             Err(Failure::new(Code::Unavailable, "CLOCK_BEHIND", message)
                 .retry(Duration::from_millis(100))
                 .into())
         }
-    });
-    answers.collect()
+    }
 }
 
 /// Answers a read on this node once it has applied the position asked for, by the state's own clocks.
@@ -111,14 +139,8 @@ pub(crate) async fn local<B: Backend>(
 ) -> Result<Answer, Failure> {
     reach(backend, read, wait_max).await?;
     let look = backend.with_applied(|state, index| look_at(state, index, read, state.clocks()));
-    match look {
-        Look::Live(view) | Look::Touch(view) => {
-            Ok(view.answer(read.selection.as_ref(), backend.cluster_id()))
-        }
-        Look::Refused(refusal) => Err(refusal.into()),
-        // Judged by the state's own clocks, nothing is overdue.
-        Look::Overdue => Err(Refusal::NotFound.into()),
-    }
+    // Judged by the state's own clocks, nothing is overdue.
+    answer(look, read, backend.cluster_id()).map_err(Unserved::into_failure)
 }
 
 /// Waits for the position that `read` asks for, if any.
@@ -128,8 +150,7 @@ pub(crate) async fn reach<B: Backend>(backend: &B, read: &Read, wait_max: Durati
     waited.map_err(|error| reasons::wait_failed(&error, index))
 }
 
-fn look<B: Backend>(backend: &B, reads: &[Read]) -> Vec<Look> {
-    let now = backend.now();
+fn look<B: Backend>(backend: &B, reads: &[Read], now: Clocks) -> Vec<Look> {
     backend.with_applied(|state, index| reads.iter().map(|read| look_at(state, index, read, now)).collect())
 }
 
@@ -138,7 +159,7 @@ fn look_at(state: &State, index: u64, read: &Read, now: Clocks) -> Look {
         return Look::Refused(Refusal::UnknownNamespace);
     }
     let clocks = state.clocks();
-    // The estimate was made before the lock was taken: entries applied since may have moved the clocks beyond it.
+    // The estimate was made before: entries applied since may have moved the clocks beyond it.
     let now = Clocks { cluster: now.cluster.max(clocks.cluster), served: now.served.max(clocks.served) };
     match state.lookup(&read.key, clocks) {
         Err(refusal) => Look::Refused(refusal),
@@ -150,42 +171,48 @@ fn look_at(state: &State, index: u64, read: &Read, now: Clocks) -> Look {
     }
 }
 
-type Touched = Result<(u64, Option<u64>), Unserved>;
-
-/// Replicates the touches that are due; by the read's place in the batch: position and remaining lifetime.
-async fn touch<B: Backend>(backend: &B, reads: &[Read], looks: &[Look]) -> HashMap<usize, Touched> {
+/// Replicates the touches that are due, and answers those reads, by their place in the batch.
+async fn touch<B: Backend>(
+    backend: &B,
+    reads: &[Read],
+    looks: &[Look],
+    now: Clocks,
+) -> HashMap<usize, Result<Answer, Unserved>> {
     let due = looks.iter().zip(reads).enumerate().filter(|(_, (look, _))| matches!(look, Look::Touch(_)));
-    let (places, commands): (Vec<_>, Vec<_>) = due
+    let (due, commands): (Vec<_>, Vec<_>) = due
         .map(|(at, (_, read))| {
             let operation = Operation::Touch { namespace: read.namespace.clone(), key: read.key };
-            (at, Command::Operate { request: None, operation })
+            ((at, read), Command::Operate { request: None, operation })
         })
         .unzip();
-    if places.is_empty() {
+    if due.is_empty() {
         return HashMap::new();
     }
-    match backend.submit(commands).await {
-        Err(error) => {
-            places.into_iter().map(|at| (at, Err(Unserved::proposal(error.clone(), Stake::Read)))).collect()
-        }
-        Ok(results) => {
-            results
-                .zip(futures_util::stream::iter(places))
-                .map(|(result, at)| (at, touched(result)))
-                .collect()
-                .await
-        }
-    }
+    let results: Vec<_> = match backend.submit(commands).await {
+        Err(error) => due.iter().map(|_| Err(error.clone())).collect(),
+        Ok(results) => results.collect().await,
+    };
+    // A second look: a write may have come between the first and the touch, and content, remaining lifetime and
+    // position must belong together. It is taken behind the touches, so at their positions or above.
+    let cluster = backend.cluster_id();
+    let seen = |state: &State, index| {
+        let answers = due.iter().zip(results).map(|((at, read), result)| {
+            let answered = match touched(result) {
+                Ok(()) => answer(look_at(state, index, read, now), read, cluster),
+                Err(unserved) => Err(unserved),
+            };
+            (*at, answered)
+        });
+        answers.collect()
+    };
+    backend.with_applied(seen)
 }
 
-fn touched(result: Result<crate::consensus::Applied, ProposeError>) -> Touched {
-    match result {
-        Err(error) => Err(Unserved::proposal(error, Stake::Read)),
-        Ok(applied) => match applied.outcome {
-            Outcome::Touched { remaining_ms } => Ok((applied.index, remaining_ms)),
-            Outcome::Refused(refusal) => Err(Failure::from(refusal).into()),
-            _ => Err(reasons::internal("the outcome is not one of a touch").into()),
-        },
+fn touched(result: Result<Applied, ProposeError>) -> Result<(), Unserved> {
+    match result.map_err(|error| Unserved::proposal(error, Stake::Read))?.outcome {
+        Outcome::Touched { .. } => Ok(()),
+        Outcome::Refused(refusal) => Err(Failure::from(refusal).into()),
+        _ => Err(reasons::internal("the outcome is not one of a touch").into()),
     }
 }
 

@@ -3,6 +3,7 @@ use quorate_proto::v1::operation::Operation as Wire;
 
 use super::*;
 use crate::services::executor::{Context, Executor, deadline_after};
+use crate::services::request::{Request, Work};
 use crate::services::scripted::{CLUSTER, Scripted};
 
 const ID: &str = "0123456789abcdef";
@@ -60,6 +61,64 @@ async fn an_expired_session_is_never_served() {
     let failure = get(&backend, None).await.unwrap_err();
     assert_eq!((failure.reason, backend.ticks()), ("NOT_FOUND", 1));
     assert_eq!(backend.with_applied(|state, _| state.clocks()), backend.now());
+}
+
+fn write(value: &'static str) -> Wire {
+    let set = [("a".to_owned(), bytes::Bytes::from_static(value.as_bytes()))].into();
+    let change = Some(v1::write_request::Change::Patch(v1::Patch { set, remove: Vec::new() }));
+    Wire::Write(v1::WriteRequest { id: ID.to_owned(), change, ..Default::default() })
+}
+
+/// A write comes between the look at the session and its touch: what is answered is the session at the position that
+/// is answered with it.
+#[tokio::test]
+async fn a_touched_read_answers_content_and_position_that_belong_together() {
+    let backend = Scripted::leader();
+    create(&backend, 10_000).await;
+    backend.advance(5_000);
+    backend.hold(true);
+    let writing = tokio::spawn({
+        let backend = backend.clone();
+        async move { execute(&backend, write("new")).await }
+    });
+    backend.until("the write in the log", |backend| backend.submitted() == 2).await;
+    let getting = tokio::spawn({
+        let backend = backend.clone();
+        async move { get(&backend, None).await }
+    });
+    backend.until("the touch behind it", |backend| backend.submitted() == 3).await;
+    backend.hold(false);
+    writing.await.unwrap().unwrap();
+    let got = getting.await.unwrap().unwrap();
+    let session = got.session.unwrap();
+    assert_eq!((session.version, got.position.unwrap().index), (2, 3));
+    assert_eq!(session.remaining_ms, Some(10_000));
+}
+
+/// One session is overdue; while the Tick that settles it is applied, another one's deadline passes. That is for the
+/// next read to find.
+#[tokio::test]
+async fn a_deadline_that_passes_during_a_tick_is_no_trouble() {
+    let backend = Scripted::leader();
+    create(&backend, 1_000).await;
+    let other = "other-0123456789abcdef";
+    let timeouts = Some(v1::Timeouts { idle_ms: Some(1_001), absolute_ms: None });
+    let request = v1::CreateRequest { id: other.to_owned(), timeouts, ..Default::default() };
+    execute(&backend, Wire::Create(request)).await.unwrap();
+    backend.advance(2_000);
+    backend.advance_at_tick(1);
+    let reads = [ID, other].map(|id| {
+        let get = v1::GetRequest { id: id.to_owned(), touch: Some(false), ..Default::default() };
+        match Request::parse(&Wire::Get(get), CLUSTER).unwrap().work {
+            Work::Read(read) => read,
+            other => panic!("{other:?}"),
+        }
+    });
+    let answers = linearizable(&backend, &reads, 1 << 20).await;
+    let [first, second] = answers.try_into().unwrap();
+    assert!(matches!(first, Some(Err(Unserved::Failed(failure))) if failure.reason == "NOT_FOUND"));
+    assert!(matches!(second, Some(Ok(Answer::Get(_)))), "{second:?}");
+    assert_eq!(backend.ticks(), 1);
 }
 
 #[tokio::test]
@@ -137,6 +196,22 @@ async fn a_failover_is_sat_out() {
     });
     tokio::task::yield_now().await;
     backend.follow();
+    assert!(matches!(creating.await.unwrap(), Ok(Answer::Create(_))));
+    assert_eq!(remote.live_sessions(), 1);
+}
+
+/// As above, but this node does not know yet that who it forwards to leads no longer: nothing was applied there.
+#[tokio::test]
+async fn a_leader_that_was_deposed_a_moment_ago_is_sat_out_too() {
+    let remote = Scripted::leader();
+    let backend = Scripted::follower(&remote);
+    remote.lose_leader();
+    let creating = tokio::spawn({
+        let backend = backend.clone();
+        async move { execute(&backend, Wire::Create(v1::CreateRequest::default())).await }
+    });
+    backend.until("it was forwarded", |backend| !backend.forwarded().is_empty()).await;
+    remote.lead();
     assert!(matches!(creating.await.unwrap(), Ok(Answer::Create(_))));
     assert_eq!(remote.live_sessions(), 1);
 }

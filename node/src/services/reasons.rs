@@ -13,7 +13,7 @@
 //! | [`Refusal::TimeoutOutOfRange`] | `INVALID_ARGUMENT` | `TIMEOUT_OUT_OF_RANGE` | no | no |
 //! | [`Refusal::UnknownClient`], [`Refusal::StaleRequest`] | `FAILED_PRECONDITION` | `UNKNOWN_CLIENT`, `STALE_REQUEST` | no | yes, an earlier attempt |
 //! | [`Refusal::RequestMismatch`] | `FAILED_PRECONDITION` | `REQUEST_MISMATCH` | no | no |
-//! | [`Refusal::TooManyOutstanding`], [`Refusal::TooManyClients`] | `RESOURCE_EXHAUSTED` | `TOO_MANY_OUTSTANDING`, `TOO_MANY_CLIENTS` | yes | no |
+//! | [`Refusal::TooManyOutstanding`], [`Refusal::TooManyOutcomes`], [`Refusal::TooManyClients`] | `RESOURCE_EXHAUSTED` | `TOO_MANY_OUTSTANDING`, `TOO_MANY_OUTCOMES`, `TOO_MANY_CLIENTS` | yes | no |
 //! | not the leader | `UNAVAILABLE` | `NOT_LEADER` | yes | no |
 //! | no leader known | `UNAVAILABLE` | `NO_LEADER` | yes | no |
 //! | no quorum confirms a read | `UNAVAILABLE` | `NO_QUORUM` | yes | no |
@@ -26,10 +26,12 @@
 
 use std::time::Duration;
 
+use quorate_proto::v1;
 use quorate_state::Refusal;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
-use super::failure::Failure;
+use super::failure::{Failure, relayed};
 use crate::consensus::{ForwardError, Leader, ProposeError, ReadError, WaitError};
 
 /// A failover takes a few hundred milliseconds; asking sooner than this only adds load.
@@ -71,6 +73,7 @@ impl From<Refusal> for Failure {
             Refusal::RequestMismatch => (Code::FailedPrecondition, "REQUEST_MISMATCH"),
             Refusal::TooManyOutstanding { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTSTANDING"),
             Refusal::TooManyClients { .. } => (Code::ResourceExhausted, "TOO_MANY_CLIENTS"),
+            Refusal::TooManyOutcomes { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTCOMES"),
             Refusal::ClientTaken => (Code::Aborted, "CLIENT_TAKEN"),
             // Only nodes make the commands that these two refuse.
             Refusal::IncarnationMismatch { .. } => (Code::FailedPrecondition, "INCARNATION_MISMATCH"),
@@ -87,9 +90,9 @@ impl From<Refusal> for Failure {
                 Failure { field: Some("timeouts"), ..failure }
             }
             Refusal::UnknownClient | Refusal::StaleRequest => Failure { maybe_applied: true, ..failure },
-            Refusal::TooManyOutstanding { max } | Refusal::TooManyClients { max } => {
-                failure.fact("max_count", max).retry(RETRY_LATER)
-            }
+            Refusal::TooManyOutstanding { max }
+            | Refusal::TooManyClients { max }
+            | Refusal::TooManyOutcomes { max } => failure.fact("max_count", max).retry(RETRY_LATER),
             Refusal::ClientTaken => failure.retry(Duration::ZERO),
             _ => failure,
         }
@@ -113,6 +116,12 @@ pub(crate) fn not_leader(leader: Option<&Leader>) -> Failure {
             Failure::new(Code::Unavailable, "NO_LEADER", "no leader is known at the moment").retry(RETRY_SOON)
         }
     }
+}
+
+/// Whether another node answered that it does not lead: the operation was definitely not applied there.
+pub(crate) fn is_not_leader(error: &v1::Error) -> bool {
+    let info = relayed(error.clone()).get_details_error_info();
+    info.is_some_and(|info| matches!(info.reason.as_str(), "NOT_LEADER" | "NO_LEADER"))
 }
 
 pub(crate) fn propose_failed(error: &ProposeError, stake: Stake) -> Failure {

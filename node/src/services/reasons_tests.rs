@@ -17,6 +17,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::RequestMismatch,
         Refusal::TooManyOutstanding { max: 1 },
         Refusal::TooManyClients { max: 1 },
+        Refusal::TooManyOutcomes { max: 1 },
         Refusal::ClientTaken,
         Refusal::IncarnationMismatch { recorded: 1 },
         Refusal::ApplyVersionLower { current: 1 },
@@ -37,6 +38,7 @@ fn refusals() -> Vec<Refusal> {
             | Refusal::RequestMismatch
             | Refusal::TooManyOutstanding { .. }
             | Refusal::TooManyClients { .. }
+            | Refusal::TooManyOutcomes { .. }
             | Refusal::ClientTaken
             | Refusal::IncarnationMismatch { .. }
             | Refusal::ApplyVersionLower { .. } => {}

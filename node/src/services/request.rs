@@ -7,8 +7,8 @@ use bytes::Bytes;
 use quorate_proto::v1;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_state::{
-    AttributeChange, Attributes, Command, CreateSession, Limits, Operation, RegenerateSession, RequestId,
-    SessionId, SessionKey, Timeouts, WriteSession,
+    AttributeChange, Attributes, Command, CreateSession, Limits, Operation, Refusal, RegenerateSession,
+    RequestId, SessionId, SessionKey, Timeouts, WriteSession,
 };
 use rand::RngCore as _;
 use tonic::Code;
@@ -55,8 +55,8 @@ impl Read {
     }
 }
 
-/// Bounds on one operation that hold whatever the namespace's policy, which is checked by the state.
-const ATTRIBUTES_MAX: usize = 4_096;
+/// Names that one patch may remove.
+const REMOVED_MAX: usize = 4_096;
 
 impl Request {
     /// Checks an operation. `cluster` is this cluster's id.
@@ -156,6 +156,12 @@ fn read(get: &v1::GetRequest, cluster: u64) -> Result<Read, Failure> {
         return Err(reasons::other_cluster());
     }
     if let Some(chosen) = &get.attributes {
+        let (count, max) = (chosen.names.len(), Limits::ATTRIBUTES_MAX);
+        if count > max {
+            let message = format!("attributes.names: {count} names; a session has at most {max} attributes");
+            let failure = Failure::invalid("TOO_MANY_NAMES", "attributes.names", message);
+            return Err(failure.fact("count", count).fact("max_count", max));
+        }
         for name in &chosen.names {
             attribute_name("attributes.names", name)?;
         }
@@ -175,8 +181,8 @@ fn patched(patch: &v1::Patch) -> Result<AttributeChange, Failure> {
     for name in &patch.remove {
         attribute_name("patch.remove", name)?;
     }
-    if patch.remove.len() > ATTRIBUTES_MAX {
-        return Err(too_many("patch.remove", patch.remove.len()));
+    if patch.remove.len() > REMOVED_MAX {
+        return Err(too_many("patch.remove", patch.remove.len(), REMOVED_MAX));
     }
     if patch.remove.iter().any(|name| set.contains_key(name.as_str())) {
         let message = "an attribute is both in patch.set and in patch.remove; name it in one of them";
@@ -259,22 +265,29 @@ fn attribute_name(field: &'static str, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Attributes to create or to set. What is too large for any session, whatever its namespace allows, goes no further:
+/// it would be replicated and synced only to be refused.
 fn attributes(field: &'static str, given: &BTreeMap<String, Bytes>) -> Result<Attributes, Failure> {
-    if given.len() > ATTRIBUTES_MAX {
-        return Err(too_many(field, given.len()));
+    if given.len() > Limits::ATTRIBUTES_MAX {
+        return Err(too_many(field, given.len(), Limits::ATTRIBUTES_MAX));
     }
-    let copied = given.iter().map(|(name, value)| {
+    let mut bytes = 0_usize;
+    for (name, value) in given {
         attribute_name(field, name)?;
-        Ok((name.as_str().into(), Bytes::copy_from_slice(value)))
-    });
-    copied.collect()
+        bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
+    }
+    let (bytes, max) = (u64::try_from(bytes).unwrap_or(u64::MAX), Limits::SESSION_BYTES_MAX);
+    if bytes > max {
+        return Err(Failure { field: Some(field), ..Refusal::SessionTooLarge { bytes, max }.into() });
+    }
+    let copied = given.iter().map(|(name, value)| (name.as_str().into(), Bytes::copy_from_slice(value)));
+    Ok(copied.collect())
 }
 
-fn too_many(field: &'static str, count: usize) -> Failure {
-    let message =
-        format!("{field}: {count} attributes; at most {ATTRIBUTES_MAX} are allowed in one operation");
+fn too_many(field: &'static str, count: usize, max: usize) -> Failure {
+    let message = format!("{field}: {count} attributes; at most {max} are allowed in one operation");
     let failure = Failure::new(Code::ResourceExhausted, "TOO_MANY_ATTRIBUTES", message);
-    Failure { field: Some(field), ..failure }.fact("count", count).fact("max_count", ATTRIBUTES_MAX)
+    Failure { field: Some(field), ..failure }.fact("count", count).fact("max_count", max)
 }
 
 fn timeouts(given: Option<&v1::Timeouts>) -> Result<Timeouts, Failure> {

@@ -107,6 +107,24 @@ fn bad_input_is_refused_with_reason_and_field() {
             "INVALID_ATTRIBUTE_NAME",
             "attributes.names",
         ),
+        (
+            Wire::Get(v1::GetRequest {
+                attributes: Some(v1::AttributeNames { names: vec!["a".into(); 257] }),
+                ..get()
+            }),
+            "TOO_MANY_NAMES",
+            "attributes.names",
+        ),
+        (
+            create_with(|r| r.attributes = named_attributes((0..257).map(|number| number.to_string()))),
+            "TOO_MANY_ATTRIBUTES",
+            "attributes",
+        ),
+        (
+            create_with(|r| r.attributes = [("a".into(), vec![0; 1 << 20].into())].into()),
+            "SESSION_TOO_LARGE",
+            "attributes",
+        ),
         (Wire::Delete(v1::DeleteRequest { id: "short".into(), ..Default::default() }), "INVALID_ID", "id"),
         (
             Wire::Regenerate(v1::RegenerateRequest {
@@ -121,7 +139,7 @@ fn bad_input_is_refused_with_reason_and_field() {
     for (operation, reason, field) in table {
         let failure = parse(operation).expect_err(reason);
         assert_eq!((failure.reason, failure.field), (reason, Some(field)), "{}", failure.message);
-        let limit = reason == "TOO_MANY_ATTRIBUTES";
+        let limit = matches!(reason, "TOO_MANY_ATTRIBUTES" | "SESSION_TOO_LARGE");
         assert_eq!(failure.code, if limit { Code::ResourceExhausted } else { Code::InvalidArgument });
         assert!(!failure.retryable && !failure.maybe_applied);
     }

@@ -37,6 +37,8 @@ struct Inner {
     submits: usize,
     submitted: Vec<Command>,
     ticks: usize,
+    tick_ms: u64,
+    looks: usize,
     remote: Option<Scripted>,
     deposed_at: Option<usize>,
     forwarded: Vec<v1::Operation>,
@@ -67,6 +69,8 @@ impl Scripted {
             submits: 0,
             submitted: Vec::new(),
             ticks: 0,
+            tick_ms: 0,
+            looks: 0,
             remote: None,
             deposed_at: None,
             forwarded: Vec::new(),
@@ -94,6 +98,17 @@ impl Scripted {
     pub(crate) fn follow(&self) {
         self.inner.lock().leader =
             Some(Leader { node: 2, is_self: false, client_address: "there:7101".to_owned() });
+    }
+
+    /// This node leads from here on.
+    pub(crate) fn lead(&self) {
+        let leader = Leader { node: 1, is_self: true, client_address: "here:7101".to_owned() };
+        self.inner.lock().leader = Some(leader);
+    }
+
+    /// So much time passes between the next Tick and its answer.
+    pub(crate) fn advance_at_tick(&self, ms: u64) {
+        self.inner.lock().tick_ms = ms;
     }
 
     /// Nobody leads from here on.
@@ -143,6 +158,11 @@ impl Scripted {
 
     pub(crate) fn ticks(&self) -> usize {
         self.inner.lock().ticks
+    }
+
+    /// How often leadership was confirmed for a batch of reads.
+    pub(crate) fn looks(&self) -> usize {
+        self.inner.lock().looks
     }
 
     pub(crate) fn forwarded(&self) -> Vec<v1::Operation> {
@@ -246,7 +266,8 @@ impl Backend for Scripted {
     }
 
     async fn linearizable(&self) -> Result<(), ReadError> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        inner.looks += 1;
         match &inner.leader {
             Some(leader) if leader.is_self && inner.no_quorum => Err(ReadError::NoQuorum),
             Some(leader) if leader.is_self => Ok(()),
@@ -263,6 +284,8 @@ impl Backend for Scripted {
         let mut results = self.submit(vec![Command::Tick { wall_ms }]).await?;
         let ticked = results.next().await.unwrap()?;
         assert_eq!(ticked.outcome, Outcome::Done);
+        let mut inner = self.inner.lock();
+        inner.now_ms += inner.tick_ms;
         Ok(())
     }
 

@@ -19,9 +19,12 @@ use super::cluster::ClusterService;
 use super::executor::Executor;
 use super::explain::explain;
 use super::health::HealthService;
+use super::pipeline::PipelineCodec;
 use super::sessions::SessionsService;
 use crate::consensus::{Consensus, ForwardHandler};
 
+/// The one method that is not left to the generated server.
+const PIPELINE_PATH: &str = "/quorate.v1.Sessions/Pipeline";
 /// The longest message taken. The largest session the default policy allows is 1 MiB.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// The longest message sent: a message of answers closes at 1 MiB, so this is never reached.
@@ -44,20 +47,46 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Services {
     consensus: Consensus,
     executor: Executor<Consensus>,
+    stopping: CancellationToken,
 }
 
 /// The client listener while it serves.
 #[derive(Debug)]
 pub struct ClientListener {
-    stop: CancellationToken,
+    stops: Stops,
     served: JoinHandle<()>,
+}
+
+/// The two steps in which a node takes leave of its clients.
+#[derive(Clone, Debug, Default)]
+struct Stops {
+    /// It tells them to go elsewhere.
+    stopping: CancellationToken,
+    /// It takes nothing more from them.
+    stop: CancellationToken,
 }
 
 impl Services {
     /// `in_flight_bytes_max` bounds the operations in flight on this node: see `Settings::in_flight_bytes`.
     #[must_use]
     pub fn new(consensus: Consensus, in_flight_bytes_max: u64) -> Self {
-        Services { executor: Executor::new(consensus.clone(), in_flight_bytes_max), consensus }
+        Services {
+            executor: Executor::new(consensus.clone(), in_flight_bytes_max),
+            consensus,
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// From now on health says that this node does not serve, so that clients and balancers go elsewhere. Whoever
+    /// comes all the same is served until [`ClientListener::stop`].
+    pub fn begin_stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Whether clients should come here: as [`Consensus::is_ready`], but not once a stop has begun.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.stopping.is_cancelled() && self.consensus.is_ready()
     }
 
     pub(crate) fn executor(&self) -> &Executor<Consensus> {
@@ -67,18 +96,26 @@ impl Services {
     /// Serves clients on `listener`, in the background.
     #[must_use = "stop it, or it serves as long as the process lives"]
     pub fn serve(self, listener: TcpListener) -> ClientListener {
-        let stop = CancellationToken::new();
-        let routes = routes(self.executor, ClusterService(self.consensus), stop.clone());
-        listen(listener, routes, stop)
+        let stops = Stops { stopping: self.stopping, stop: CancellationToken::new() };
+        let routes = routes(self.executor, ClusterService(self.consensus), &stops);
+        listen(listener, routes, stops)
     }
 }
 
 /// All services, with everything they answer explained.
-fn routes<B: Backend, C: Cluster>(executor: Executor<B>, cluster: C, stop: CancellationToken) -> Routes {
-    let health = HealthServer::new(HealthService(executor.backend().clone()));
-    let sessions = SessionsServer::new(SessionsService::new(executor, stop));
+fn routes<B: Backend, C: Cluster>(executor: Executor<B>, cluster: C, stops: &Stops) -> Routes {
+    let Stops { stopping, stop } = stops.clone();
+    let health = HealthServer::new(HealthService {
+        backend: executor.backend().clone(),
+        stopping,
+        stop: stop.clone(),
+    });
+    let sessions = SessionsService::new(executor, stop);
+    let pipeline = pipeline_route(sessions.clone());
     let routes = Routes::new(
-        sessions.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(ANSWER_BYTES_MAX),
+        SessionsServer::new(sessions)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(ANSWER_BYTES_MAX),
     )
     .add_service(ClusterServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(health);
@@ -90,10 +127,25 @@ fn routes<B: Backend, C: Cluster>(executor: Executor<B>, cluster: C, stop: Cance
             routes
         }
     };
-    routes.into_axum_router().layer(axum::middleware::map_response(explain)).into()
+    let router = routes.into_axum_router().route(PIPELINE_PATH, pipeline);
+    router.layer(axum::middleware::from_fn(explain)).into()
 }
 
-fn listen(listener: TcpListener, routes: Routes, stop: CancellationToken) -> ClientListener {
+/// `Pipeline` with a codec that bounds messages before they are decoded, which the generated server has no place for.
+fn pipeline_route<B: Backend>(sessions: SessionsService<B>) -> axum::routing::MethodRouter {
+    let serve = move |request: axum::extract::Request| {
+        let sessions = sessions.clone();
+        async move {
+            let mut grpc = tonic::server::Grpc::new(PipelineCodec)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(ANSWER_BYTES_MAX);
+            grpc.streaming(sessions, request).await
+        }
+    };
+    axum::routing::any(serve)
+}
+
+fn listen(listener: TcpListener, routes: Routes, stops: Stops) -> ClientListener {
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -103,13 +155,13 @@ fn listen(listener: TcpListener, routes: Routes, stop: CancellationToken) -> Cli
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_routes(routes);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let stopped = stop.clone().cancelled_owned();
+    let stopped = stops.stop.clone().cancelled_owned();
     let served = tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
             tracing::error!(%error, "the client listener failed");
         }
     });
-    ClientListener { stop, served }
+    ClientListener { stops, served }
 }
 
 impl ForwardHandler for Services {
@@ -120,9 +172,11 @@ impl ForwardHandler for Services {
 
 impl ClientListener {
     /// Takes no more connections and no more operations on open streams, lets what is in flight be answered for up
-    /// to 3 s, and closes what is left.
+    /// to 3 s, and closes what is left. Health says that the node does not serve, if [`Services::begin_stop`] has not
+    /// said so before.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.stops.stopping.cancel();
+        self.stops.stop.cancel();
         let abort = self.served.abort_handle();
         if tokio::time::timeout(DRAIN_TIMEOUT, self.served).await.is_err() {
             tracing::info!(

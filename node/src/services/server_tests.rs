@@ -34,9 +34,9 @@ impl Cluster for NoCluster {
 async fn serve(backend: &Scripted) -> (ClientListener, Channel, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
+    let stops = Stops::default();
     let executor = Executor::new(backend.clone(), 64 << 20);
-    let serving = listen(listener, routes(executor, NoCluster, stop.clone()), stop);
+    let serving = listen(listener, routes(executor, NoCluster, &stops), stops);
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     (serving, channel, address)
 }
@@ -84,15 +84,18 @@ async fn a_redirect_carries_the_leader_in_metadata() {
     assert_eq!(status.metadata().get("quorate-leader").unwrap(), "there:7101");
 }
 
+/// All services without a connection: a channel's own clock would cut calls off on this side.
+fn unconnected(backend: &Scripted) -> Routes {
+    routes(Executor::new(backend.clone(), 64 << 20), NoCluster, &Stops::default())
+}
+
 #[tokio::test]
 async fn a_callers_timeout_ends_the_call_with_an_explanation() {
     let backend = Scripted::leader();
     backend.hold(true);
-    let (_serving, channel, _) = serve(&backend).await;
     let mut request = Request::new(v1::CreateRequest { id: ID.to_owned(), ..Default::default() });
-    // As another client's library would send it: tonic's own would cut the call off on this side.
     request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("50m"));
-    let status = SessionsClient::new(channel).create(request).await.unwrap_err();
+    let status = SessionsClient::new(unconnected(&backend)).create(request).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     assert_eq!(status.get_details_error_info().unwrap().metadata.get("maybe_applied").unwrap(), "true");
 }
@@ -120,6 +123,94 @@ async fn the_transports_own_errors_are_explained_too() {
     let mut answers = SessionsClient::new(channel).pipeline(stream).await.unwrap().into_inner();
     let status = answers.message().await.unwrap_err();
     assert_eq!(reason(&status), "MESSAGE_TOO_LARGE");
+}
+
+/// What a call of Create with these bytes ends with.
+async fn raw(headers: &[(&'static str, &'static str)], body: axum::body::Body) -> Status {
+    use tonic::client::GrpcService as _;
+    let mut request = http::Request::post(CREATE).header("content-type", "application/grpc");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(tonic::body::Body::new(body)).unwrap();
+    let response = unconnected(&Scripted::leader()).call(request).await.unwrap();
+    Status::from_header_map(response.headers()).expect("a response that is an error alone")
+}
+
+const CREATE: &str = "/quorate.v1.Sessions/Create";
+
+/// One gRPC frame: flag, length, message.
+fn frame(flag: u8, message: &[u8]) -> axum::body::Body {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    axum::body::Body::from([&[flag][..], &length, message].concat())
+}
+
+#[tokio::test]
+async fn what_the_transport_cannot_read_is_explained() {
+    let gzip = raw(&[("grpc-encoding", "gzip")], frame(1, b"x")).await;
+    assert_eq!((gzip.code(), reason(&gzip).as_str()), (Code::Unimplemented, "UNSUPPORTED_COMPRESSION"));
+    for (what, body) in [
+        ("a flag of 7", frame(7, b"x")),
+        ("compressed, not saying how", frame(1, b"x")),
+        ("no protobuf", frame(0, &[0xff; 20])),
+        ("half a frame", axum::body::Body::from(vec![0, 0, 0, 0, 9, 1])),
+    ] {
+        let status = raw(&[], body).await;
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Internal, "MALFORMED_MESSAGE"),
+            "{what}"
+        );
+    }
+}
+
+/// The caller's time is up before its message has arrived: it is told, and that nothing was done.
+#[tokio::test]
+async fn a_slow_upload_ends_with_an_explanation() {
+    let never = axum::body::Body::from_stream(futures_util::stream::pending::<Result<Bytes, Status>>());
+    let began = std::time::Instant::now();
+    let status = raw(&[("grpc-timeout", "50m")], never).await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    let info = status.get_details_error_info().unwrap().metadata;
+    assert_eq!((info["maybe_applied"].as_str(), info["retryable"].as_str()), ("false", "true"));
+    assert!(began.elapsed() >= Duration::from_millis(45));
+}
+
+#[tokio::test]
+async fn a_message_of_too_many_operations_ends_its_stream() {
+    let backend = Scripted::leader();
+    let (_serving, channel, _) = serve(&backend).await;
+    let create = |number: u64| v1::Operation {
+        tag: number,
+        timeout_ms: 0,
+        operation: Some(v1::operation::Operation::Create(v1::CreateRequest::default())),
+    };
+    let good = v1::PipelineRequest { operations: vec![create(1)] };
+    let bad = v1::PipelineRequest { operations: vec![v1::Operation::default(); 4_097] };
+    let stream = tokio_stream::iter([good, bad]);
+    let mut answers = SessionsClient::new(channel).pipeline(stream).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().answers.len(), 1, "what came before is answered");
+    let status = answers.message().await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "TOO_MANY_OPERATIONS"));
+    assert_eq!(backend.live_sessions(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_is_told_before_it_happens_and_ends_watches() {
+    let backend = Scripted::leader();
+    let (serving, channel, _) = serve(&backend).await;
+    let mut health = HealthClient::new(channel);
+    let request = HealthCheckRequest { service: String::new() };
+    let mut changes = health.watch(request.clone()).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    serving.stops.stopping.cancel();
+    assert_eq!(changes.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    let answer = health.check(request).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::NotServing, "it still answers");
+    let began = std::time::Instant::now();
+    serving.stop().await;
+    assert!(began.elapsed() < DRAIN_TIMEOUT, "the watch held up the drain");
+    assert!(changes.message().await.unwrap().is_none(), "the watch ends in order");
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! `quorate.v1.Sessions`: each unary call is a pipelined operation on its own.
 
-use std::time::Duration;
-
+use futures_util::future::BoxFuture;
 use quorate_proto::v1;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_proto::v1::sessions_server::Sessions;
@@ -9,9 +8,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
+use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::FromAnswer;
+use super::arrival::Arrival;
 use super::backend::Backend;
 use super::executor::{Context, Executor, deadline_after};
 use super::pipeline::Line;
@@ -19,8 +20,9 @@ use super::pipeline::Line;
 /// The request header by which a client asks to be told the leader instead of being forwarded to it.
 const REDIRECT_METADATA: &str = "quorate-redirect";
 
-/// Messages of a stream's answers that may wait for the connection.
-const MESSAGES_MAX: usize = 4;
+/// Messages of a stream's answers that may wait for the connection. More wait in the line, where they are bounded in
+/// bytes.
+const MESSAGES_MAX: usize = 2;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -40,9 +42,10 @@ impl<B: Backend> SessionsService<B> {
         request: Request<T>,
         wrap: fn(T) -> Wire,
     ) -> Result<Response<R>, Status> {
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
+        let arrival = extensions.get::<Arrival>();
         let context = Context {
-            deadline: deadline_after(timeout(&metadata)),
+            deadline: arrival.map_or_else(|| deadline_after(None), Arrival::begin),
             redirect: wants_redirect(&metadata),
             forwarded: false,
         };
@@ -106,49 +109,25 @@ impl<B: Backend> Sessions for SessionsService<B> {
     }
 }
 
-fn wants_redirect(metadata: &MetadataMap) -> bool {
-    metadata.get(REDIRECT_METADATA).is_some_and(|value| value == "true")
+/// `Pipeline` by itself, for a route with a codec of its own.
+impl<B: Backend> StreamingService<v1::PipelineRequest> for SessionsService<B> {
+    type Response = v1::PipelineResponse;
+    type ResponseStream = <Self as Sessions>::PipelineStream;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<v1::PipelineRequest>>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { service.pipeline(request).await })
+    }
 }
 
-/// The caller's `grpc-timeout`, a little shortened: the transport cuts the call off at the full time, and would say
-/// nothing of what became of it.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    let timeout = match unit {
-        "H" => Duration::from_secs(value * 3_600),
-        "M" => Duration::from_secs(value * 60),
-        "S" => Duration::from_secs(value),
-        "m" => Duration::from_millis(value),
-        "u" => Duration::from_micros(value),
-        "n" => Duration::from_nanos(value),
-        _ => return None,
-    };
-    Some(timeout.saturating_sub((timeout / 10).min(Duration::from_millis(20))).max(Duration::from_nanos(1)))
+fn wants_redirect(metadata: &MetadataMap) -> bool {
+    metadata.get(REDIRECT_METADATA).is_some_and(|value| value == "true")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn with_timeout(value: &str) -> Option<Duration> {
-        let mut metadata = MetadataMap::new();
-        metadata.insert("grpc-timeout", value.parse().unwrap());
-        timeout(&metadata)
-    }
-
-    #[test]
-    fn grpc_timeouts_are_understood_and_shortened() {
-        assert_eq!(with_timeout("1S"), Some(Duration::from_millis(980)));
-        assert_eq!(with_timeout("100m"), Some(Duration::from_millis(90)));
-        assert_eq!(with_timeout("2M"), Some(Duration::from_millis(119_980)));
-        assert_eq!(with_timeout("99999999H").map(|d| d.as_secs() / 3_600), Some(99_999_998));
-        for bad in ["", "S", "1", "1x", "-1S", "123456789S"] {
-            assert_eq!(with_timeout(bad), None, "{bad}");
-        }
-        assert_eq!(timeout(&MetadataMap::new()), None);
-    }
 
     #[test]
     fn redirects_are_asked_for_by_header() {

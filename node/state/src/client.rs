@@ -13,6 +13,17 @@ use crate::time::{ClusterTime, Millis};
 /// The grain in which a client's last use is kept, so that most requests do not change it.
 const MINUTE_MS: Millis = 60_000;
 
+/// A full hour after the last minute of use.
+const IDLE_MINUTES: u64 = 1 + Limits::CLIENT_IDLE_MS / MINUTE_MS;
+
+/// A full five minutes after the last minute of use.
+const SPARED_MINUTES: u64 = 1 + Limits::CLIENT_SPARED_MS / MINUTE_MS;
+
+/// Whether a client that counts as unused from `idle_minute` on may be forgotten at `minute` already, to make room.
+pub(crate) fn is_spare(idle_minute: u64, minute: u64) -> bool {
+    idle_minute <= minute.saturating_add(IDLE_MINUTES - SPARED_MINUTES)
+}
+
 /// A client handle's part of the retry table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
@@ -64,7 +75,7 @@ impl Client {
 
     /// The minute from which on it counts as unused for long enough: a full hour after the last minute of use.
     pub(crate) fn idle_minute(&self) -> u64 {
-        self.used_minute.saturating_add(1).saturating_add(Limits::CLIENT_IDLE_MS / MINUTE_MS)
+        self.used_minute.saturating_add(IDLE_MINUTES)
     }
 }
 
@@ -87,8 +98,9 @@ impl ClientEntry {
         entry
     }
 
-    /// Judges a request. A refusal changes nothing.
-    pub(crate) fn admit(&mut self, request: RequestId, fingerprint: u128) -> Admission {
+    /// Judges a request. A refusal changes nothing but, perhaps, the lowest sequence. `full`: so many outcomes are kept
+    /// of all clients that only the spared of each are to be added.
+    pub(crate) fn admit(&mut self, request: RequestId, fingerprint: u128, full: bool) -> Admission {
         let lowest = self.client.lowest.max(request.lowest_unanswered);
         if request.sequence < lowest {
             return Admission::Refused(Refusal::StaleRequest);
@@ -99,6 +111,9 @@ impl ClientEntry {
             Some(_) => Admission::Refused(Refusal::RequestMismatch),
             None if request.sequence - lowest >= Limits::OUTCOMES_MAX => {
                 Admission::Refused(Refusal::TooManyOutstanding { max: Limits::OUTCOMES_MAX })
+            }
+            None if full && self.client.outcomes.len() as u64 >= Limits::OUTCOMES_SPARED => {
+                Admission::Refused(Refusal::TooManyOutcomes { max: Limits::OUTCOMES_TOTAL_MAX })
             }
             None => Admission::Run,
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::client::{Admission, Client, ClientEntry, minute};
+use crate::client::{Admission, Client, ClientEntry, is_spare, minute};
 use crate::command::{ClientId, RequestId};
 use crate::digest::Digest;
 use crate::outcome::{Outcome, Refusal};
@@ -18,6 +18,18 @@ const FORGET_MAX: usize = 64;
 
 type Shard = BTreeMap<ClientId, Arc<ClientEntry>>;
 
+/// How much is kept before clients are forgotten early. Smaller in tests alone: it is part of what an entry means.
+struct Most {
+    clients: usize,
+    outcomes: u64,
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Most { clients: Limits::CLIENTS_MAX, outcomes: Limits::OUTCOMES_TOTAL_MAX }
+    }
+}
+
 /// A view of all clients: cloning copies one pointer per shard.
 #[derive(Clone)]
 pub(crate) struct ClientShards(Vec<Arc<Shard>>);
@@ -25,6 +37,9 @@ pub(crate) struct ClientShards(Vec<Arc<Shard>>);
 pub(crate) struct Clients {
     shards: ClientShards,
     count: usize,
+    /// Of all clients together. Follows from them.
+    outcomes: u64,
+    most: Most,
     digest: Digest,
     /// By the minute from which on each counts as unused. Follows from the clients, so it is the same everywhere.
     idle: BTreeSet<(u64, ClientId)>,
@@ -61,6 +76,8 @@ impl Clients {
         Clients {
             shards: ClientShards::new(),
             count: 0,
+            outcomes: 0,
+            most: Most::default(),
             digest: Digest::default(),
             idle: BTreeSet::new(),
             changed: BTreeSet::new(),
@@ -69,6 +86,11 @@ impl Clients {
 
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// Outcomes kept for all clients together.
+    pub(crate) fn outcomes(&self) -> u64 {
+        self.outcomes
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -87,7 +109,7 @@ impl Clients {
         if self.shards.get(id).is_some() {
             return Err(Refusal::ClientTaken);
         }
-        if self.count >= Limits::CLIENTS_MAX {
+        if self.count >= self.most.clients && !self.forget_spare(now) {
             return Err(Refusal::TooManyClients { max: Limits::CLIENTS_MAX as u64 });
         }
         self.insert(ClientEntry::open(id, now));
@@ -105,16 +127,19 @@ impl Clients {
 
     /// Judges a request of a client, which counts as a use of it.
     pub(crate) fn admit(&mut self, request: RequestId, fingerprint: u128, now: ClusterTime) -> Admission {
-        let minute = minute(now);
-        let idle = &mut self.idle;
+        self.mark_used(request.client, now);
+        if self.outcomes >= self.most.outcomes {
+            self.thin_out(now);
+        }
+        let full = self.outcomes >= self.most.outcomes;
+        let mut dropped = 0;
         let admission = Self::change(&mut self.shards, &mut self.digest, request.client, |entry| {
-            if entry.client.used_minute != minute {
-                idle.remove(&(entry.client.idle_minute(), entry.id));
-                entry.use_at(minute);
-                idle.insert((entry.client.idle_minute(), entry.id));
-            }
-            entry.admit(request, fingerprint)
+            let before = entry.client.outcomes();
+            let admission = entry.admit(request, fingerprint, full);
+            dropped = before - entry.client.outcomes();
+            admission
         });
+        self.outcomes -= dropped as u64;
         match admission {
             None => Admission::Refused(Refusal::UnknownClient),
             Some(admission) => {
@@ -124,11 +149,25 @@ impl Clients {
         }
     }
 
+    fn mark_used(&mut self, id: ClientId, now: ClusterTime) {
+        let minute = minute(now);
+        if self.shards.get(id).is_none_or(|client| client.used_minute == minute) {
+            return;
+        }
+        let idle = &mut self.idle;
+        Self::change(&mut self.shards, &mut self.digest, id, |entry| {
+            idle.remove(&(entry.client.idle_minute(), entry.id));
+            entry.use_at(minute);
+            idle.insert((entry.client.idle_minute(), entry.id));
+        });
+    }
+
     /// Keeps the outcome of an admitted request.
     pub(crate) fn remember(&mut self, request: RequestId, fingerprint: u128, outcome: Outcome) {
-        Self::change(&mut self.shards, &mut self.digest, request.client, |entry| {
+        let remembered = Self::change(&mut self.shards, &mut self.digest, request.client, |entry| {
             entry.remember(request.sequence, fingerprint, outcome);
         });
+        self.outcomes += u64::from(remembered.is_some());
     }
 
     /// Forgets clients unused for long, a bounded number at a time.
@@ -142,6 +181,26 @@ impl Clients {
         }
     }
 
+    /// Forgets the client unused for longest, unless it was used lately; whether it did.
+    fn forget_spare(&mut self, now: ClusterTime) -> bool {
+        match self.idle.first() {
+            Some(&(idle_minute, id)) if is_spare(idle_minute, minute(now)) => {
+                self.forget(idle_minute, id);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets clients unused for longest until there is room for an outcome, a bounded number at a time.
+    fn thin_out(&mut self, now: ClusterTime) {
+        for _ in 0..FORGET_MAX {
+            if self.outcomes < self.most.outcomes || !self.forget_spare(now) {
+                return;
+            }
+        }
+    }
+
     /// After a restore: nothing counts as changed.
     pub(crate) fn settle_restored(&mut self) {
         self.changed.clear();
@@ -149,6 +208,7 @@ impl Clients {
 
     fn insert(&mut self, entry: ClientEntry) {
         self.count += 1;
+        self.outcomes += entry.client.outcomes() as u64;
         self.digest.add(entry.digest);
         self.idle.insert((entry.client.idle_minute(), entry.id));
         self.changed.insert(entry.id);
@@ -161,6 +221,7 @@ impl Clients {
         self.idle.remove(&(idle_minute, id));
         if let Some(entry) = self.shards.shard_mut(id).and_then(|shard| shard.remove(&id)) {
             self.count -= 1;
+            self.outcomes -= entry.client.outcomes() as u64;
             self.digest.remove(entry.digest);
             self.changed.insert(id);
         }
@@ -182,3 +243,7 @@ impl Clients {
         Some(result)
     }
 }
+
+#[cfg(test)]
+#[path = "clients_tests.rs"]
+mod tests;

@@ -113,4 +113,10 @@ pub enum Refusal {
         /// The version in force.
         current: u32,
     },
+    /// So many outcomes are kept for all clients together that this one, which has its share, gets no more for now.
+    #[error("too many outcomes are remembered at the moment: at most {max} for all clients together")]
+    TooManyOutcomes {
+        /// See [`crate::Limits::OUTCOMES_TOTAL_MAX`].
+        max: u64,
+    },
 }

@@ -34,7 +34,7 @@ impl Default for Policy {
             default_timeouts: Timeouts { idle_ms: Some(20 * 60_000), absolute_ms: None },
             idle_ms_max: LONGEST_MS,
             absolute_ms_max: LONGEST_MS,
-            session_bytes_max: 1 << 20,
+            session_bytes_max: Limits::SESSION_BYTES_MAX,
             attributes_max: 256,
             tombstone_ms: 60_000,
         }
@@ -60,12 +60,25 @@ impl Limits {
     pub const NAMESPACE_BYTES_MAX: usize = 64;
     /// An attribute's name, in bytes.
     pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
+    /// Attributes of one session.
+    pub const ATTRIBUTES_MAX: usize = 256;
+    /// Attribute names and values of one session together, in bytes.
+    pub const SESSION_BYTES_MAX: u64 = 1 << 20;
     /// A principal, in bytes.
     pub const PRINCIPAL_BYTES_MAX: usize = 256;
     /// Outcomes kept for one client beyond its lowest unanswered sequence.
     pub const OUTCOMES_MAX: u64 = 4_096;
-    /// Client handles open at once.
+    /// Outcomes kept for all clients together: about 100 bytes each. When there are more, clients that have been idle
+    /// for [`Limits::CLIENT_SPARED_MS`] are forgotten; while that is not enough, a client keeps no more than
+    /// [`Limits::OUTCOMES_SPARED`].
+    pub const OUTCOMES_TOTAL_MAX: u64 = 1 << 21;
+    /// Outcomes that a client may have kept however many others have.
+    pub const OUTCOMES_SPARED: u64 = 16;
+    /// Client handles open at once. For one more the one unused for longest is forgotten, if it has been idle for
+    /// [`Limits::CLIENT_SPARED_MS`].
     pub const CLIENTS_MAX: usize = 100_000;
+    /// A client handle used within this time is never forgotten to make room.
+    pub const CLIENT_SPARED_MS: Millis = 5 * 60_000;
     /// A client handle unused for this long is forgotten.
     pub const CLIENT_IDLE_MS: Millis = 3_600_000;
     /// How long the old id of a regenerated session answers "renamed" and is refused to Create.

@@ -166,6 +166,12 @@ impl State {
         self.clients.len()
     }
 
+    /// Outcomes remembered for all client handles together. O(1).
+    #[must_use]
+    pub fn outcomes(&self) -> u64 {
+        self.clients.outcomes()
+    }
+
     /// Of all that is replicated. O(1).
     #[must_use]
     pub fn digest(&self) -> Digest {

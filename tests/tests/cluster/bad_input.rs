@@ -200,6 +200,16 @@ fn changes(live: &str) -> Vec<Case> {
             Code::NotFound,
             "NOT_FOUND",
         ),
+        case(
+            "read of 257 names",
+            Wire::Get(v1::GetRequest {
+                id: live.to_owned(),
+                attributes: Some(v1::AttributeNames { names: vec!["a".into(); 257] }),
+                ..Default::default()
+            }),
+            invalid,
+            "TOO_MANY_NAMES",
+        ),
         case("read without an id", Wire::Get(v1::GetRequest::default()), invalid, "INVALID_ID"),
         case("touch without an id", Wire::Touch(v1::TouchRequest::default()), invalid, "INVALID_ID"),
         case("delete without an id", Wire::Delete(v1::DeleteRequest::default()), invalid, "INVALID_ID"),
@@ -310,6 +320,13 @@ async fn bad_input_gets_a_clear_error_and_changes_nothing() -> Outcome {
         changes(&live.id).into_iter().find(|case| case.reason == "VERSION_CONFLICT").ok_or("no case")?;
     let conflict = unary(&direct, conflict.request).await.err().ok_or("no conflict")?;
     assert_eq!(fact(&conflict, "current_version").as_deref(), Some("1"));
+
+    // Two bytes each, and far more in memory: the stream ends before they are decoded.
+    let operations = vec![v1::Operation::default(); 2_000_000];
+    let stream = tokio_stream::iter([v1::PipelineRequest { operations }]);
+    let mut answers = direct.clone().pipeline(stream).await?.into_inner();
+    let refused = answers.message().await.err().ok_or("two million operations were taken")?;
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "TOO_MANY_OPERATIONS"));
 
     // More than any message may have: refused by the transport, not a crash.
     let huge = v1::CreateRequest { attributes: attributes(8, 1 << 20), ..create_request("x") };

@@ -5,8 +5,12 @@ use rand::{RngCore as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::client::GrpcService as _;
+use tonic::codegen::http;
+use tonic::{Code, Status};
 
-use crate::common::{Outcome, looking, session, three};
+use crate::common::{Outcome, fact, looking, one, reason, session, three};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A server that neither answers nor closes has this long to make up its mind.
@@ -87,5 +91,50 @@ async fn garbage_on_any_port_changes_nothing_and_the_node_stays_up() -> Outcome 
         let log = cluster.node(node)?.log_text();
         assert!(!log.contains("panicked"), "node {node} panicked");
     }
+    Ok(())
+}
+
+/// What a Create ends with whose body, in sound HTTP/2, is `body`.
+async fn create_of(
+    address: SocketAddrV4,
+    encoding: Option<&'static str>,
+    body: &str,
+) -> Result<Status, Box<dyn std::error::Error>> {
+    let mut channel = quorate_tests::channel(address).await?;
+    let request = http::Request::post(format!("http://{address}/quorate.v1.Sessions/Create"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let request = match encoding {
+        Some(encoding) => request.header("grpc-encoding", encoding),
+        None => request,
+    };
+    std::future::poll_fn(|context| channel.poll_ready(context)).await?;
+    let response = channel.call(request.body(Body::new(body.to_owned()))?).await?;
+    Status::from_header_map(response.headers()).ok_or_else(|| "no status".into())
+}
+
+/// Sound HTTP/2, unsound gRPC: the answer says what is wrong, that nothing was done, and not to try it again.
+#[tokio::test]
+async fn what_is_no_grpc_is_told_so() -> Outcome {
+    let mut cluster = one().await?;
+    let node = cluster.wait_leader().await?;
+    let address = cluster.ports(node)?.client;
+    let (internal, malformed) = (Code::Internal, "MALFORMED_MESSAGE");
+    // A frame is a flag, a length of four bytes, and a message.
+    for (what, encoding, body, code, expected) in [
+        ("a flag of 7", None, "\x07\0\0\0\x01x", internal, malformed),
+        ("compressed, not saying how", None, "\x01\0\0\0\x01x", internal, malformed),
+        ("gzip", Some("gzip"), "\x01\0\0\0\x01x", Code::Unimplemented, "UNSUPPORTED_COMPRESSION"),
+        ("no protobuf", None, "\0\0\0\0\x02\x7f\x7f", internal, malformed),
+        ("half a frame", None, "\0\0\0\0\x09x", internal, malformed),
+        ("no frame", None, "", internal, malformed),
+        ("a frame of 2 GiB", None, "\0\x7f\0\0\0x", Code::OutOfRange, "MESSAGE_TOO_LARGE"),
+    ] {
+        let status = create_of(address, encoding, body).await?;
+        assert_eq!((status.code(), reason(&status)), (code, expected.to_owned()), "{what}: {status}");
+        assert_eq!(fact(&status, "maybe_applied").as_deref(), Some("false"), "{what}");
+        assert_eq!(fact(&status, "retryable").as_deref(), Some("false"), "{what}");
+    }
+    assert_eq!(cluster.status(node).await?.sessions, 0);
     Ok(())
 }

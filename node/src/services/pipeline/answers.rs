@@ -1,5 +1,7 @@
 //! Answers on their way out: as few messages as are ready, none too long for a client to take.
 
+use std::collections::VecDeque;
+
 use prost::Message as _;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
@@ -11,33 +13,45 @@ const MESSAGE_BYTES: usize = 1 << 20;
 /// Answers that are ready to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    full: Vec<v1::PipelineResponse>,
-    last: Vec<v1::Answer>,
-    last_bytes: usize,
+    full: VecDeque<Message>,
+    last: Message,
+    bytes: usize,
+}
+
+/// A message and its answers' bytes.
+#[derive(Debug, Default)]
+struct Message {
+    answers: Vec<v1::Answer>,
+    bytes: usize,
 }
 
 impl Answers {
     pub(super) fn push(&mut self, tag: u64, answer: Answer) {
         let answer = v1::Answer { tag, answer: Some(answer) };
         let bytes = answer.encoded_len();
-        if self.last_bytes + bytes > MESSAGE_BYTES && !self.last.is_empty() {
-            self.close();
+        if self.last.bytes + bytes > MESSAGE_BYTES && !self.last.answers.is_empty() {
+            self.full.push_back(std::mem::take(&mut self.last));
         }
-        self.last_bytes += bytes;
-        self.last.push(answer);
+        self.bytes += bytes;
+        self.last.bytes += bytes;
+        self.last.answers.push(answer);
     }
 
-    fn close(&mut self) {
-        self.last_bytes = 0;
-        self.full.push(v1::PipelineResponse { answers: std::mem::take(&mut self.last) });
+    /// Of all answers together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Takes all messages, in order.
-    pub(super) fn take(&mut self) -> Vec<v1::PipelineResponse> {
-        if !self.last.is_empty() {
-            self.close();
-        }
-        std::mem::take(&mut self.full)
+    pub(super) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.last.answers.is_empty()
+    }
+
+    /// Takes the first message, and says how many bytes of answers are in it.
+    pub(super) fn pop(&mut self) -> Option<(v1::PipelineResponse, usize)> {
+        let last = || (!self.last.answers.is_empty()).then(|| std::mem::take(&mut self.last));
+        let Message { answers, bytes } = self.full.pop_front().or_else(last)?;
+        self.bytes -= bytes;
+        Some((v1::PipelineResponse { answers }, bytes))
     }
 }
 
@@ -49,19 +63,23 @@ mod tests {
         Answer::Error(v1::Error { message: "x".repeat(bytes), ..Default::default() })
     }
 
+    fn take(answers: &mut Answers) -> Vec<v1::PipelineResponse> {
+        std::iter::from_fn(|| answers.pop()).map(|(message, _)| message).collect()
+    }
+
     #[test]
     fn small_answers_share_a_message() {
         let mut answers = Answers::default();
         for tag in 0..100 {
             answers.push(tag, answer(10));
         }
-        let messages = answers.take();
+        let messages = take(&mut answers);
         assert_eq!(messages.len(), 1);
         assert_eq!(
             messages[0].answers.iter().map(|answer| answer.tag).collect::<Vec<_>>(),
             (0..100).collect::<Vec<_>>()
         );
-        assert!(answers.take().is_empty());
+        assert!(answers.is_empty() && answers.bytes() == 0);
     }
 
     #[test]
@@ -70,7 +88,8 @@ mod tests {
         for tag in 0..10 {
             answers.push(tag, answer(700_000));
         }
-        let messages = answers.take();
+        assert!((7_000_000..7_001_000).contains(&answers.bytes()));
+        let messages = take(&mut answers);
         assert_eq!(messages.len(), 10);
         assert!(messages.iter().all(|message| message.encoded_len() <= 2 * MESSAGE_BYTES));
     }

@@ -9,6 +9,7 @@ use tonic_types::StatusExt as _;
 use super::*;
 use crate::consensus::ReadError;
 use crate::services::failure::relayed;
+use crate::services::pipeline::pending::OPERATIONS_MAX;
 use crate::services::scripted::{CLUSTER, Scripted};
 
 /// A stream as its client sees it.
@@ -265,11 +266,138 @@ async fn a_stream_is_not_read_beyond_its_bound() {
     let backend = Scripted::leader();
     let mut client = Client::open(&backend, true);
     backend.hold(true);
-    client.send((0..5_000).map(|number| create(number, number)).collect()).await;
+    let max = OPERATIONS_MAX as u64;
+    client.send((0..max).map(|number| create(number, number)).collect()).await;
     backend.until("the bound", |backend| backend.submitted() == OPERATIONS_MAX).await;
+    let free = client.requests.capacity();
+    client.send((max..max + 10).map(|number| create(number, number)).collect()).await;
+    assert_eq!(client.requests.capacity(), free - 1, "it was read");
     backend.hold(false);
-    let answers = client.take(5_000).await;
+    let answers = client.take(OPERATIONS_MAX + 10).await;
     assert!(answers.values().all(Result::is_ok));
+}
+
+/// Neither a slow reader nor a long message keeps what has ended from being given back.
+#[tokio::test]
+async fn operations_end_while_their_client_takes_no_answers() {
+    let backend = Scripted::leader();
+    let executor = Executor::new(backend.clone(), 64 << 20);
+    let (requests, incoming) = mpsc::channel(16);
+    let (sender, _unread) = mpsc::channel(1);
+    let line = Line::new(executor.clone(), true);
+    tokio::spawn(line.run(ReceiverStream::new(incoming), sender, CancellationToken::new()));
+    for first in (0..2_000).step_by(100) {
+        let operations = (first..first + 100).map(|number| create(number, number)).collect();
+        requests.send(Ok(v1::PipelineRequest { operations })).await.unwrap();
+    }
+    backend.until("all applied", |backend| backend.live_sessions() == 2_000).await;
+    backend.until("all given back", |_| executor.held() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_given_up() {
+    let backend = Scripted::leader();
+    let (requests, incoming) = mpsc::channel(16);
+    let (sender, unread) = mpsc::channel(1);
+    let mut line = Line::new(Executor::new(backend.clone(), 64 << 20), true);
+    line.pace = Pace::new(Duration::from_millis(20));
+    let run = tokio::spawn(line.run(ReceiverStream::new(incoming), sender, CancellationToken::new()));
+    for number in 0..3 {
+        requests.send(Ok(v1::PipelineRequest { operations: vec![create(number, number)] })).await.unwrap();
+        backend.until("applied", |backend| backend.live_sessions() == number + 1).await;
+    }
+    tokio::time::timeout(Duration::from_secs(10), run).await.expect("it ends").unwrap();
+    drop(unread);
+}
+
+/// 200 answers of 200 KB each: they are not made before there is room for them.
+#[tokio::test]
+async fn reads_wait_for_room_for_their_answers() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    let large = || BTreeMap::from([("a".to_owned(), Bytes::from(vec![b'x'; 200_000]))]);
+    let creates = (0..2).map(|number| {
+        let create = v1::CreateRequest { id: id(number), attributes: large(), ..Default::default() };
+        operation(number, Wire::Create(create))
+    });
+    client.send(creates.collect()).await;
+    client.take(2).await;
+    client.send((0..200).map(|tag| get(tag, tag % 2)).collect()).await;
+    backend.until("the reads", |backend| backend.looks() > 0).await;
+    let answers = client.take(200).await;
+    assert!(answers.values().all(|answer| value(answer).len() == 200_000));
+    assert!(backend.looks() >= 200 * 200_000 / BATCH_ANSWER_BYTES, "{} batches", backend.looks());
+}
+
+/// As a leader that is cut off: what is in flight never ends, and all the same everybody hears at their deadline.
+#[tokio::test]
+async fn what_has_been_answered_leaves_room_for_others() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    backend.hold(true);
+    let brief = |number| v1::Operation { timeout_ms: 20, ..create(number, number) };
+    let max = OPERATIONS_MAX as u64;
+    client.send((0..max).map(brief).collect()).await;
+    client.send((max..max + 10).map(brief).collect()).await;
+    for answer in client.take(OPERATIONS_MAX + 10).await.values() {
+        assert_eq!(error(answer).0, Code::DeadlineExceeded);
+    }
+    backend.hold(false);
+    backend.until("all applied", |backend| backend.live_sessions() == max + 10).await;
+}
+
+#[tokio::test]
+async fn what_waits_behind_others_has_deadlines_too() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    backend.hold(true);
+    let max = OPERATIONS_MAX as u64;
+    let mut operations: Vec<_> = (0..max).map(|number| create(number, number)).collect();
+    operations
+        .extend((max..max + 10).map(|number| v1::Operation { timeout_ms: 20, ..create(number, number) }));
+    client.send(operations).await;
+    for (tag, answer) in client.take(10).await {
+        assert!(tag >= max);
+        assert_eq!(error(&answer).0, Code::DeadlineExceeded);
+    }
+    backend.hold(false);
+    client.take(OPERATIONS_MAX).await;
+}
+
+/// The first write is refused while the second, submitted behind it, is on its way: run again, the first would be
+/// applied after the second.
+#[tokio::test]
+async fn a_write_refused_behind_which_another_is_on_its_way_is_not_run_after_it() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, false);
+    client.send(vec![create(1, 1)]).await;
+    client.take(1).await;
+    backend.hold(true);
+    backend.fail_next(ProposeError::NotLeader { leader: None });
+    client.send(vec![write(2, 1, "first"), write(3, 1, "second")]).await;
+    backend.until("both submitted", |backend| backend.submitted() == 3).await;
+    backend.hold(false);
+    let answers = client.take(2).await;
+    assert!(answers[&3].is_ok());
+    assert_eq!(error(&answers[&2]).0, Code::Unavailable);
+    client.send(vec![get(4, 1)]).await;
+    assert_eq!(value(&client.take(1).await[&4]), b"second");
+}
+
+/// An operation as received holds on to its whole message.
+#[tokio::test]
+async fn what_is_kept_of_a_message_does_not_hold_the_message() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, false);
+    backend.hold(true);
+    let message = Bytes::from(vec![b'x'; 100_000]);
+    let set = BTreeMap::from([("a".to_owned(), message.slice(0..1))]);
+    let create = v1::CreateRequest { id: id(1), attributes: set, ..Default::default() };
+    client.send(vec![operation(1, Wire::Create(create))]).await;
+    backend.until("the create in the log", |backend| backend.submitted() == 1).await;
+    assert!(message.is_unique(), "the stream still holds the message");
+    backend.hold(false);
+    assert!(client.take(1).await[&1].is_ok());
 }
 
 #[tokio::test]

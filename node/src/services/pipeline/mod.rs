@@ -5,11 +5,20 @@
 //! ```text
 //! schedule   which operations may run now: those on one session run in the order sent     (pure)
 //! answers    answers on their way out, cut into messages                                  (pure)
+//! pace       whether the client takes them                                                (pure)
+//! pending    an operation that has not ended; how many there may be                       (pure)
+//! jobs       what runs beside the stream: batches of reads, operations by themselves
 //! line       one stream: admits, dispatches, completes, times out
+//! codec      its messages on the wire, bounded before they are decoded
 //! ```
 
 mod answers;
+mod codec;
+mod jobs;
 mod line;
+mod pace;
+mod pending;
 mod schedule;
 
+pub(crate) use codec::PipelineCodec;
 pub(crate) use line::Line;

@@ -31,6 +31,8 @@ pub(super) type Keys = (Option<SessionKey>, Option<SessionKey>);
 struct Ticket {
     keys: Keys,
     class: Class,
+    /// Counted as running in its lanes; waits in all of them otherwise.
+    running: bool,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +41,7 @@ struct Lane {
     /// Of those running; meaningless when none is.
     class: Option<Class>,
     waiting: VecDeque<Number>,
-    /// The latest that ended while the lane was in use.
+    /// The latest of those that ran and ended while the lane was in use.
     ended: Option<Number>,
 }
 
@@ -66,7 +68,6 @@ impl Schedule {
     /// Takes in an operation; `number` is above all earlier ones.
     pub(super) fn push(&mut self, number: Number, keys: Keys, class: Class) {
         let keys = if keys.0 == keys.1 { (keys.0, None) } else { keys };
-        let ticket = Ticket { keys, class };
         let free = each(keys)
             .all(|key| self.lanes.get(&key).is_none_or(|lane| lane.waiting.is_empty() && lane.admits(class)));
         for key in each(keys) {
@@ -76,7 +77,7 @@ impl Schedule {
         if free {
             self.ready.push_back(number);
         }
-        self.tickets.insert(number, ticket);
+        self.tickets.insert(number, Ticket { keys, class, running: free });
     }
 
     /// Whether [`Self::next_ready`] has one to give.
@@ -89,38 +90,41 @@ impl Schedule {
         self.ready.pop_front()
     }
 
-    /// A running operation has ended.
+    /// An operation has ended, or gives up waiting.
     pub(super) fn finish(&mut self, number: Number) {
         let Some(ticket) = self.tickets.remove(&number) else { return };
         for key in each(ticket.keys) {
             if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.running = lane.running.saturating_sub(1);
-                lane.ended = lane.ended.max(Some(number));
+                if ticket.running {
+                    lane.running = lane.running.saturating_sub(1);
+                    lane.ended = lane.ended.max(Some(number));
+                } else {
+                    lane.waiting.retain(|waiting| *waiting != number);
+                }
             }
         }
         self.promote(ticket.keys);
     }
 
-    /// An operation that still waits gives up.
-    pub(super) fn cancel(&mut self, number: Number) {
-        let Some(ticket) = self.tickets.remove(&number) else { return };
-        for key in each(ticket.keys) {
-            if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.waiting.retain(|waiting| *waiting != number);
-            }
-        }
-        self.promote(ticket.keys);
+    /// Whether a later one on the same session has run and ended: then this one's place is gone, and running it would
+    /// turn the order round. To be asked of what was requeued once its turn comes: one that ran beside it when it was
+    /// requeued may have ended since.
+    pub(super) fn is_overtaken(&self, number: Number) -> bool {
+        let keys = self.tickets.get(&number).map_or((None, None), |ticket| ticket.keys);
+        each(keys).any(|key| self.lanes.get(&key).is_some_and(|lane| lane.ended > Some(number)))
     }
 
     /// A running operation was not served and shall run again, alone, in its place. Refused with `false` (it still
-    /// runs) when a later one on the same session has ended meanwhile: then its place is gone.
+    /// runs) when it [is overtaken](Self::is_overtaken).
     pub(super) fn requeue(&mut self, number: Number) -> bool {
-        let Some(ticket) = self.tickets.get_mut(&number) else { return false };
-        let keys = ticket.keys;
-        if each(keys).any(|key| self.lanes.get(&key).is_some_and(|lane| lane.ended > Some(number))) {
+        if self.is_overtaken(number) {
             return false;
         }
+        let Some(ticket) = self.tickets.get_mut(&number) else { return false };
+        let keys = ticket.keys;
         ticket.class = Class::Alone;
+        // What is about no session waits for nothing.
+        ticket.running = each(keys).next().is_none();
         for key in each(keys) {
             let lane = self.lanes.entry(key).or_default();
             lane.running = lane.running.saturating_sub(1);
@@ -147,6 +151,9 @@ impl Schedule {
                     if other != key {
                         changed.push(other);
                     }
+                }
+                if let Some(ticket) = self.tickets.get_mut(&number) {
+                    ticket.running = true;
                 }
                 self.ready.push_back(number);
             }

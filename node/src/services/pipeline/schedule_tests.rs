@@ -99,7 +99,7 @@ fn one_that_gives_up_lets_the_next_go() {
     schedule.push(1, one(1), Class::Read);
     schedule.push(2, one(1), Class::Mutation);
     assert_eq!(ready(&mut schedule), [0]);
-    schedule.cancel(1);
+    schedule.finish(1);
     assert_eq!(ready(&mut schedule), [2]);
 }
 
@@ -129,6 +129,37 @@ fn an_overtaken_mutation_is_not_run_again() {
     assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty());
 }
 
+/// Refused while a later one was on its way: it was requeued, but by the time its turn comes the later one has been
+/// applied.
+#[test]
+fn a_requeued_mutation_that_was_overtaken_since_is_told_apart() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Mutation);
+    schedule.push(1, one(1), Class::Mutation);
+    assert_eq!(ready(&mut schedule), [0, 1]);
+    assert!(schedule.requeue(0) && !schedule.is_overtaken(0));
+    schedule.finish(1);
+    assert_eq!(ready(&mut schedule), [0]);
+    assert!(schedule.is_overtaken(0) && !schedule.requeue(0));
+    schedule.finish(0);
+    assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty());
+}
+
+/// The one behind a waiting one that gave up may run, and gives up before anybody started it: its lane must not stay
+/// taken.
+#[test]
+fn one_that_gives_up_when_it_may_run_leaves_its_lane() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Read);
+    schedule.push(1, one(1), Class::Mutation);
+    schedule.push(2, one(1), Class::Read);
+    assert_eq!(ready(&mut schedule), [0]);
+    schedule.finish(1);
+    schedule.finish(2);
+    schedule.finish(0);
+    assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty());
+}
+
 /// Random traffic: everything runs, nothing leaks, and at no time does an operation run together with, or before, one
 /// that it must follow.
 #[test]
@@ -139,8 +170,10 @@ fn random_traffic_keeps_the_order_and_ends() {
         let mut all: BTreeMap<Number, (Keys, Class)> = BTreeMap::new();
         let mut running: Vec<Number> = Vec::new();
         let mut done: BTreeSet<Number> = BTreeSet::new();
+        let mut requeued: BTreeSet<Number> = BTreeSet::new();
+        let mut gave_up: BTreeSet<Number> = BTreeSet::new();
         let mut next = 0;
-        while done.len() < 60 {
+        while done.len() + gave_up.len() < 60 {
             if next < 60 && random.random_bool(0.5) {
                 let class = [Class::Read, Class::Mutation, Class::Alone][random.random_range(0..3)];
                 let first = random.random_range(0..3);
@@ -150,14 +183,32 @@ fn random_traffic_keeps_the_order_and_ends() {
                 all.insert(next, (keys, class));
                 next += 1;
             }
-            for number in ready(&mut schedule) {
-                check(&all, &running, &done, number, seed);
+            while let Some(number) = schedule.next_ready() {
+                if schedule.is_overtaken(number) {
+                    assert!(
+                        requeued.contains(&number),
+                        "seed {seed}: {number} was overtaken on its first turn"
+                    );
+                    schedule.finish(number);
+                    done.insert(number);
+                    continue;
+                }
+                check(&all, &running, (&done, &gave_up), number, seed);
                 running.push(number);
             }
-            if !running.is_empty() && random.random_bool(0.6) {
+            // All that may run runs by now: the others wait.
+            let left = |number: &Number| done.contains(number) || gave_up.contains(number);
+            let waiting: Vec<_> =
+                all.keys().copied().filter(|number| !running.contains(number) && !left(number)).collect();
+            if !waiting.is_empty() && random.random_bool(0.1) {
+                let number = waiting[random.random_range(0..waiting.len())];
+                schedule.finish(number);
+                gave_up.insert(number);
+            } else if !running.is_empty() && random.random_bool(0.6) {
                 let number = running.swap_remove(random.random_range(0..running.len()));
                 if random.random_bool(0.1) && schedule.requeue(number) {
                     all.entry(number).and_modify(|entry| entry.1 = Class::Alone);
+                    requeued.insert(number);
                 } else {
                     schedule.finish(number);
                     done.insert(number);
@@ -168,17 +219,25 @@ fn random_traffic_keeps_the_order_and_ends() {
     }
 }
 
-/// Whatever came before `number` on one of its sessions has ended, or runs in the same class of company.
+/// Whatever came before `number` on one of its sessions has ended, or runs in the same class of company; nothing that
+/// came after it has ended.
 fn check(
     all: &BTreeMap<Number, (Keys, Class)>,
     running: &[Number],
-    done: &BTreeSet<Number>,
+    (done, gave_up): (&BTreeSet<Number>, &BTreeSet<Number>),
     number: Number,
     seed: u64,
 ) {
     let (keys, class) = all[&number];
+    for (later, (others, _)) in all.range(number + 1..) {
+        let shared = each(keys).any(|key| each(*others).any(|other| other == key));
+        assert!(!shared || !done.contains(later), "seed {seed}: {number} runs after {later} has ended");
+    }
     for (earlier, (others, other)) in all.range(..number) {
-        if each(keys).all(|key| each(*others).all(|other| other != key)) || done.contains(earlier) {
+        if each(keys).all(|key| each(*others).all(|other| other != key))
+            || done.contains(earlier)
+            || gave_up.contains(earlier)
+        {
             continue;
         }
         let together = running.contains(earlier) && class == *other && class != Class::Alone;

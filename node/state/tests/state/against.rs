@@ -32,6 +32,8 @@ fn kind(outcome: &Outcome) -> &'static str {
         Refusal::TooManyOutstanding { .. } => "TooManyOutstanding",
         // Takes 100,000 clients: has a test of its own.
         Refusal::TooManyClients { .. } => "TooManyClients",
+        // Takes two million outcomes: see the tests of `clients`.
+        Refusal::TooManyOutcomes { .. } => "TooManyOutcomes",
         Refusal::ClientTaken => "ClientTaken",
         Refusal::IncarnationMismatch { .. } => "IncarnationMismatch",
         Refusal::ApplyVersionLower { .. } => "ApplyVersionLower",
@@ -100,6 +102,7 @@ fn compare(state: &State, model: &Model) {
     assert_eq!(state.apply_version(), model.apply_version);
     assert_eq!(state.members(), &model.members);
     assert_eq!(state.clients(), model.clients.len());
+    assert_eq!(state.outcomes(), model.outcomes() as u64);
     assert_eq!(state.live_sessions(), model.sessions().count() as u64);
     let reapable = state.reapable(100);
     assert_eq!(state.records(), (model.kept.len() + reapable.len()) as u64);

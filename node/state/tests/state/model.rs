@@ -108,6 +108,9 @@ impl Model {
                 if self.clients.contains_key(client) {
                     return Outcome::Refused(Refusal::ClientTaken);
                 }
+                if self.clients.len() >= 100_000 && !self.forget_spare_client() {
+                    return Outcome::Refused(Refusal::TooManyClients { max: 100_000 });
+                }
                 self.clients.insert(*client, Client { used: self.cluster, ..Client::default() });
                 Outcome::ClientOpened(*client)
             }
@@ -157,12 +160,35 @@ impl Model {
         });
     }
 
+    pub(crate) fn outcomes(&self) -> usize {
+        self.clients.values().map(|client| client.outcomes.len()).sum()
+    }
+
+    /// The one unused for longest, of those the one with the lowest number; none that was used within five minutes.
+    fn forget_spare_client(&mut self) -> bool {
+        let oldest = self.clients.iter().min_by_key(|(id, client)| (client.used / MINUTE, **id));
+        let Some((id, client)) = oldest else { return false };
+        let (id, spare) = (*id, self.cluster / MINUTE > client.used / MINUTE + 5);
+        if spare {
+            self.clients.remove(&id);
+        }
+        spare
+    }
+
     fn operate_once(&mut self, request: &RequestId, operation: &Operation) -> Outcome {
         let now = self.cluster;
+        if let Some(client) = self.clients.get_mut(&request.client) {
+            client.used = now;
+        }
+        for _ in 0..64 {
+            if self.outcomes() < 1 << 21 || !self.forget_spare_client() {
+                break;
+            }
+        }
+        let full = self.outcomes() >= 1 << 21;
         let Some(client) = self.clients.get_mut(&request.client) else {
             return Outcome::Refused(Refusal::UnknownClient);
         };
-        client.used = now;
         if request.sequence < client.lowest || request.sequence < request.lowest_unanswered {
             return Outcome::Refused(Refusal::StaleRequest);
         }
@@ -178,6 +204,9 @@ impl Model {
         }
         if request.sequence >= lowest + 4_096 {
             return Outcome::Refused(Refusal::TooManyOutstanding { max: 4_096 });
+        }
+        if full && client.outcomes.len() >= 16 {
+            return Outcome::Refused(Refusal::TooManyOutcomes { max: 1 << 21 });
         }
         let outcome = self.operate(operation);
         let client = self.clients.get_mut(&request.client).unwrap();

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use quorate_state::{ClientId, Outcome, Proposal, Restore, Slot, State, encode_client, encode_record};
 
 use crate::base::restored;
-use crate::script::{Player, Step, steps};
+use crate::script::{Player, Step, steps, wide_steps};
 
 /// All proposals of a script, in order. (What is reaped depends on the state, so one is needed to make them.)
-fn proposals(steps: &[Step]) -> Vec<Proposal> {
-    let (mut player, mut all, mut state) = Player::start();
+fn proposals(start: (Player, Vec<Proposal>, State), steps: &[Step]) -> Vec<Proposal> {
+    let (mut player, mut all, mut state) = start;
     for proposal in all.clone() {
         state.apply(proposal);
     }
@@ -86,7 +86,7 @@ proptest! {
 
     #[test]
     fn the_same_entries_give_the_same_state(steps in steps(60)) {
-        let proposals = proposals(&steps);
+        let proposals = proposals(Player::start(), &steps);
         // One replica reads what the other is handed.
         let decoded: Vec<_> = proposals.iter().map(|it| Proposal::decode(&it.encode()).unwrap()).collect();
         prop_assert_eq!(&decoded, &proposals);
@@ -101,33 +101,63 @@ proptest! {
 
     #[test]
     fn a_restored_replica_goes_on_as_the_others(steps in steps(60), at in any::<prop::sample::Index>(), slots: bool) {
-        let proposals = proposals(&steps);
-        let (before, after) = proposals.split_at(at.index(proposals.len()));
-        let (_, _, mut one) = Player::start();
-        apply_all(&mut one, before);
-        // Restoring checks the digest kept up by the entries against one computed from scratch.
-        let mut other = restored(&one.freeze(), slots);
-        assert_equal(&one, &other);
-        prop_assert!(other.take_changes().is_empty());
-        prop_assert_eq!(apply_all(&mut one, after), apply_all(&mut other, after));
-        assert_equal(&one, &other);
-        assert_equal(&one, &restored(&one.freeze(), slots));
+        goes_on_restored(&proposals(Player::start(), &steps), at, slots);
     }
 
     #[test]
     fn what_changed_is_all_that_changed(steps in steps(60), every in 1_usize..20, again in 0_usize..4) {
-        let proposals = proposals(&steps);
-        let (_, _, mut state) = Player::start();
-        let mut kept = Kept::default();
-        for (number, some) in proposals.chunks(every).enumerate() {
-            apply_all(&mut state, some);
-            kept.write(&mut state);
-            assert_equal(&state, &kept.restore());
-            if number == again {
-                // A node restarts: what is kept must fit the slots that the restored state goes on with.
-                state = kept.restore();
-            }
-        }
-        prop_assert!(state.take_changes().is_empty());
+        changes_are_all(&proposals(Player::start(), &steps), every, again);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_restored_replica_of_many_chunks_goes_on_as_the_others(
+        steps in wide_steps(200),
+        at in any::<prop::sample::Index>(),
+        slots: bool,
+    ) {
+        goes_on_restored(&proposals(Player::start_wide(), &steps), at, slots);
+    }
+
+    #[test]
+    fn what_changed_of_many_chunks_is_all_that_changed(
+        steps in wide_steps(200),
+        every in 30_usize..90,
+        again in 6_usize..24,
+    ) {
+        changes_are_all(&proposals(Player::start_wide(), &steps), every, again);
+    }
+}
+
+/// A replica is restored after some of the entries, and takes the rest as the one it was restored from.
+fn goes_on_restored(proposals: &[Proposal], at: prop::sample::Index, slots: bool) {
+    let (before, after) = proposals.split_at(at.index(proposals.len()));
+    let (_, _, mut one) = Player::start();
+    apply_all(&mut one, before);
+    // Restoring checks the digest kept up by the entries against one computed from scratch.
+    let mut other = restored(&one.freeze(), slots);
+    assert_equal(&one, &other);
+    assert!(other.take_changes().is_empty());
+    assert_eq!(apply_all(&mut one, after), apply_all(&mut other, after));
+    assert_equal(&one, &other);
+    assert_equal(&one, &restored(&one.freeze(), slots));
+}
+
+/// What changed is written every so many entries, and must be all there is to a replica; once it is restored from it.
+fn changes_are_all(proposals: &[Proposal], every: usize, again: usize) {
+    let (_, _, mut state) = Player::start();
+    let mut kept = Kept::default();
+    for (number, some) in proposals.chunks(every).enumerate() {
+        apply_all(&mut state, some);
+        kept.write(&mut state);
+        assert_equal(&state, &kept.restore());
+        if number == again {
+            // A node restarts: what is kept must fit the slots that the restored state goes on with.
+            state = kept.restore();
+        }
+    }
+    assert!(state.take_changes().is_empty());
 }

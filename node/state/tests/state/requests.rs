@@ -116,19 +116,34 @@ fn a_client_is_forgotten_after_an_hour_without_use() {
     assert_eq!(store.request((CLIENT, 2, 1), touch(1)), refused(Refusal::UnknownClient));
 }
 
+fn open(state: &mut State, stamp: u64, client: u64) -> Outcome {
+    state.apply(Proposal { stamp: ClusterTime(stamp), command: Command::OpenClient { client } })
+}
+
 #[test]
 fn open_clients_are_bounded_and_forgotten_a_few_at_a_time() {
     let mut state = State::new();
     let mut stamp = START;
-    let open = |state: &mut State, stamp, client| {
-        state.apply(Proposal { stamp: ClusterTime(stamp), command: Command::OpenClient { client } })
-    };
     let max = u64::try_from(Limits::CLIENTS_MAX).unwrap();
     for client in 0..max {
         assert_eq!(open(&mut state, stamp, client), Outcome::ClientOpened(client));
     }
     let too_many = refused(Refusal::TooManyClients { max });
     assert_eq!(open(&mut state, stamp, max), too_many);
+    // Five minutes later one goes for each that comes: the one with the lowest number, all else being equal.
+    while stamp < START + Limits::CLIENT_SPARED_MS {
+        stamp += 60_000;
+        state.apply(Proposal { stamp: ClusterTime(stamp), command: Command::Tick { wall_ms: 0 } });
+        assert_eq!(state.clients(), Limits::CLIENTS_MAX);
+    }
+    stamp += 60_000;
+    let mut other = restored(&state.freeze(), false);
+    for state in [&mut state, &mut other] {
+        assert_eq!(open(state, stamp, max), Outcome::ClientOpened(max));
+        assert!(state.freeze().client(0).is_none() && state.freeze().client(1).is_some());
+        assert_eq!(state.clients(), Limits::CLIENTS_MAX);
+    }
+    assert_eq!(state.digest(), other.digest());
     // An hour later: each entry forgets some, on a restored replica as on this one.
     while state.clients() == Limits::CLIENTS_MAX {
         stamp += 60_000;
@@ -140,7 +155,7 @@ fn open_clients_are_bounded_and_forgotten_a_few_at_a_time() {
     assert!((Limits::CLIENTS_MAX - 100..Limits::CLIENTS_MAX).contains(&left), "{left} are left");
     let mut other = restored(&state.freeze(), false);
     for state in [&mut state, &mut other] {
-        assert_eq!(open(state, stamp, max), Outcome::ClientOpened(max));
+        assert_eq!(open(state, stamp, max + 1), Outcome::ClientOpened(max + 1));
     }
     assert!(state.clients() < left);
     assert_eq!(state.digest(), other.digest());

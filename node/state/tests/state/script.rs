@@ -1,4 +1,5 @@
-//! Random sequences of commands: few keys, few clients, small limits, so that they meet.
+//! Random sequences of commands: few keys, few clients, small limits, so that they meet. Or many keys, so that the
+//! records fill more than one chunk.
 
 use std::fmt;
 
@@ -10,12 +11,17 @@ use quorate_state::{
     RequestId, SessionKey, State, Timeouts, WriteSession,
 };
 
-use crate::base::{SMALL, START, key, member, state_with_small};
+use crate::base::{SMALL, START, create, key, member, state_with_small};
 
 /// The clients that a script opens before its first step.
 pub(crate) const CLIENTS: [u64; 2] = [7, 8];
 /// The keys that it uses.
 pub(crate) const KEYS: [u8; 4] = [1, 2, 3, 4];
+
+/// The sessions that a wide script creates before its first step: more than two chunks of 256, and no multiple of 64.
+const WIDE: u16 = 600;
+/// The keys that it uses: some are free at first.
+const WIDE_KEYS: u16 = 640;
 
 #[derive(Clone)]
 pub(crate) struct Step {
@@ -70,6 +76,16 @@ impl Player {
         (player, opening, state_with_small())
     }
 
+    /// As [`Self::start`], for [`wide_steps`].
+    pub(crate) fn start_wide() -> (Player, Vec<Proposal>, State) {
+        let (player, mut opening, state) = Player::start();
+        opening.extend((0..WIDE).map(|number| {
+            let create = CreateSession { key: wide_key(number), ..create(0) };
+            player.stamped(Command::Operate { request: None, operation: Operation::Create(create) })
+        }));
+        (player, opening, state)
+    }
+
     fn stamped(&self, command: Command) -> Proposal {
         Proposal { stamp: ClusterTime(self.stamp), command }
     }
@@ -82,7 +98,7 @@ impl Player {
                 let at = self.sent.len().checked_sub(back + 1);
                 at.map_or(Command::Tick { wall_ms: 1 }, |at| self.sent[at].clone())
             }
-            Action::ReapDue => Command::Reap { keys: state.reapable(100) },
+            Action::ReapDue => Command::Reap { keys: state.reapable(1_000) },
             Action::Silence => {
                 let ticks = (0..62).map(|_| {
                     self.stamp = self.stamp.max(state.clocks().cluster.0) + 60_000;
@@ -96,11 +112,29 @@ impl Player {
     }
 }
 
+type Keys = BoxedStrategy<SessionKey>;
+
 pub(crate) fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..=length)
+    let few = select(KEYS.as_slice()).prop_map(key).boxed();
+    prop::collection::vec(step(few), 1..=length)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// Steps on many keys, those around the borders of chunks and of words of marks more often.
+pub(crate) fn wide_steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
+    let borders = [0, 1, 62, 63, 64, 65, 126, 127, 128, 254, 255, 256, 257, 510, 511, 512, 513, 599, 600];
+    let keys = prop_oneof![3 => 0..WIDE_KEYS, 2 => select(borders.to_vec())];
+    prop::collection::vec(step(keys.prop_map(wide_key).boxed()), 1..=length)
+}
+
+fn wide_key(number: u16) -> SessionKey {
+    let [high, low] = number.to_be_bytes();
+    let mut key = [0; 16];
+    // No two are one of `base::key`'s.
+    (key[0], key[1], key[15]) = (high, low, 0xff);
+    SessionKey(key)
+}
+
+fn step(keys: Keys) -> impl Strategy<Value = Step> {
     let advance_ms = prop_oneof![
         10 => 0_i64..400,
         3 => 400_i64..5_001,
@@ -109,7 +143,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => -20_000_i64..0,
     ];
     let action = prop_oneof![
-        30 => command().prop_map(Action::Send),
+        30 => command(keys).prop_map(Action::Send),
         4 => (0_usize..5).prop_map(Action::Retry),
         2 => Just(Action::ReapDue),
     ];
@@ -117,14 +151,14 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![200 => step, 1 => Just(Step { advance_ms: 0, action: Action::Silence })]
 }
 
-fn command() -> impl Strategy<Value = Command> {
+fn command(keys: Keys) -> impl Strategy<Value = Command> {
     prop_oneof![
         2 => (0_u64..1_000).prop_map(|wall_ms| Command::Tick { wall_ms }),
         1 => (7_u64..10).prop_map(|client| Command::OpenClient { client }),
-        1 => prop::collection::vec(any_key(), 0..4).prop_map(|keys| Command::Reap { keys }),
+        1 => prop::collection::vec(keys.clone(), 0..4).prop_map(|keys| Command::Reap { keys }),
         1 => (1_u64..3, 1_u64..3).prop_map(|(node, number)| Command::Announce { node, member: member(number) }),
         1 => (0_u32..2).prop_map(|version| Command::RaiseApplyVersion { version }),
-        34 => (prop::option::of(request()), operation())
+        34 => (prop::option::of(request()), operation(keys))
             .prop_map(|(request, operation)| Command::Operate { request, operation }),
     ]
 }
@@ -139,13 +173,9 @@ fn request() -> impl Strategy<Value = RequestId> {
     })
 }
 
-fn any_key() -> impl Strategy<Value = SessionKey> {
-    select(KEYS.as_slice()).prop_map(key)
-}
-
 /// Each key is mostly used in one namespace.
-fn place() -> impl Strategy<Value = (Box<str>, SessionKey)> {
-    (any_key(), 0..20_u8).prop_map(|(key, stray)| {
+fn place(keys: &Keys) -> impl Strategy<Value = (Box<str>, SessionKey)> + use<> {
+    (keys.clone(), 0..20_u8).prop_map(|(key, stray)| {
         let home = if key.0[0] <= 2 { "default" } else { SMALL };
         let namespace = match stray {
             0 => "nowhere",
@@ -157,21 +187,21 @@ fn place() -> impl Strategy<Value = (Box<str>, SessionKey)> {
     })
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
-    let create = (place(), attributes(), principal(), timeouts()).prop_map(
+fn operation(keys: Keys) -> impl Strategy<Value = Operation> {
+    let create = (place(&keys), attributes(), principal(), timeouts()).prop_map(
         |((namespace, key), attributes, principal, timeouts)| {
             Operation::Create(CreateSession { namespace, key, attributes, principal, timeouts })
         },
     );
     let if_version = prop_oneof![3 => Just(None), 1 => (1_u64..4).prop_map(Some)];
-    let write = (place(), change(), if_version, prop::option::of(principal()), timeouts()).prop_map(
+    let write = (place(&keys), change(), if_version, prop::option::of(principal()), timeouts()).prop_map(
         |((namespace, key), change, if_version, principal, timeouts)| {
             Operation::Write(WriteSession { namespace, key, change, if_version, principal, timeouts })
         },
     );
-    let touch = place().prop_map(|(namespace, key)| Operation::Touch { namespace, key });
-    let delete = place().prop_map(|(namespace, key)| Operation::Delete { namespace, key });
-    let regenerate = (place(), any_key()).prop_map(|((namespace, key), new_key)| {
+    let touch = place(&keys).prop_map(|(namespace, key)| Operation::Touch { namespace, key });
+    let delete = place(&keys).prop_map(|(namespace, key)| Operation::Delete { namespace, key });
+    let regenerate = (place(&keys), keys).prop_map(|((namespace, key), new_key)| {
         Operation::Regenerate(RegenerateSession { namespace, key, new_key })
     });
     prop_oneof![10 => create, 8 => write, 3 => touch, 1 => delete, 2 => regenerate]
