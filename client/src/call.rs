@@ -11,7 +11,7 @@ use quorate_proto::v1::operation::Operation;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff::Backoff;
-use crate::connection::Broken;
+use crate::connection::{Broken, OPERATION_BYTES_MAX};
 use crate::error::{Error, ErrorKind};
 use crate::router::Router;
 use crate::sequence::Sequences;
@@ -91,15 +91,18 @@ impl Caller {
 
     /// A read: tried until answered. `node`: there and nowhere else.
     pub(crate) async fn read(&self, operation: Operation, node: Option<&str>) -> Result<Answer, Error> {
+        check_size(operation.encoded_len())?;
         let mut progress = self.progress();
         self.run(&operation, node, &mut progress, false).await
     }
 
-    /// A mutation: exactly once. `operation` builds it around a request id.
+    /// A mutation: exactly once. `operation` builds it around a request id, from a request of so many `bytes`.
     pub(crate) async fn mutate(
         &self,
+        bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
+        check_size(bytes)?;
         let mut progress = self.progress();
         loop {
             let until = progress.until;
@@ -221,6 +224,7 @@ impl Caller {
                 }
                 Ok(again(format!("{address} did not answer within {TRY_TIMEOUT:?}")))
             }
+            Err(Broken::TooLarge(error)) => Ok(Tried::Refused(*error)),
         }
     }
 
@@ -254,6 +258,11 @@ impl Caller {
         }
         Tried::Again { error, at_once: false }
     }
+}
+
+/// Sent, it would break the stream that all callers share, again with each try.
+fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes > OPERATION_BYTES_MAX { Err(Error::too_large(bytes, OPERATION_BYTES_MAX)) } else { Ok(()) }
 }
 
 /// Whether an answer is of the operation's kind.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
@@ -239,7 +240,7 @@ impl SessionStore for Client {
             request.id = SessionId::random().reveal().to_owned();
         }
         let build = |id| Operation::Create(v1::CreateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Create)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Create)
     }
 
     async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Error> {
@@ -248,17 +249,17 @@ impl SessionStore for Client {
 
     async fn write(&self, request: v1::WriteRequest) -> Result<v1::WriteResponse, Error> {
         let build = |id| Operation::Write(v1::WriteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Write)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Write)
     }
 
     async fn touch(&self, request: v1::TouchRequest) -> Result<v1::TouchResponse, Error> {
         let build = |id| Operation::Touch(v1::TouchRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Touch)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Touch)
     }
 
     async fn delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Error> {
         let build = |id| Operation::Delete(v1::DeleteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Delete)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Delete)
     }
 
     async fn regenerate(&self, request: v1::RegenerateRequest) -> Result<v1::RegenerateResponse, Error> {
@@ -268,6 +269,6 @@ impl SessionStore for Client {
         }
         let build =
             |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Regenerate)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Regenerate)
     }
 }

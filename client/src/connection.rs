@@ -17,7 +17,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, MESSAGE_TOO_LARGE};
 
 /// Far above a round trip on a LAN, and short enough to try another node within a failover.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
@@ -32,7 +32,12 @@ const PING_TIMEOUT: Duration = Duration::from_millis(500);
 const BATCH_MAX: usize = 512;
 /// Operations queued or unanswered on one connection; more callers wait. A server reads no further at 4,096.
 const IN_FLIGHT_MAX: usize = 4_000;
-/// A message is closed once it has this many bytes; servers take 4 MiB.
+/// The longest message that a server takes.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// The longest operation, as its request is encoded: around it go a tag, a time limit, a request id, and lengths.
+pub(crate) const OPERATION_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 128;
+/// A message is closed before it has more bytes than this, and what is longer goes alone: one operation that is too
+/// long for some node must not take others with it.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Why an operation on a connection has no answer.
@@ -44,6 +49,8 @@ pub(crate) enum Broken {
     Lost(String),
     /// No answer in time. Unless it was sent it never will be.
     TimedOut { sent: bool },
+    /// The node did not read it: it is too long. It is so for every try.
+    TooLarge(Box<Error>),
 }
 
 type Answered = Result<v1::Answer, Broken>;
@@ -176,8 +183,54 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
+/// An operation that was sent and is not answered yet.
+struct Sent {
+    answer: oneshot::Sender<Answered>,
+    /// The message it went with: how long that is, and whether there was nothing else in it.
+    message_bytes: usize,
+    alone: bool,
+}
+
 /// What was sent and is not answered yet, by tag.
-type Unanswered = Mutex<HashMap<u64, oneshot::Sender<Answered>>>;
+type Unanswered = Mutex<HashMap<u64, Sent>>;
+
+/// Why a stream ended.
+struct Ending {
+    reason: String,
+    /// The error, when it was that a message is too long.
+    too_large: Option<Error>,
+}
+
+impl From<&str> for Ending {
+    fn from(reason: &str) -> Self {
+        Ending { reason: reason.into(), too_large: None }
+    }
+}
+
+impl Ending {
+    fn broken(status: &tonic::Status) -> Self {
+        let error = Error::from_status(status);
+        let too_large = (error.reason() == Some(MESSAGE_TOO_LARGE)).then_some(error);
+        Ending { reason: status.message().to_owned(), too_large }
+    }
+
+    /// What it means for each of those that wait. A node that finds a message too long reads neither that nor what
+    /// comes after, so the longest one was not read; what others met with is not known.
+    fn tell(self, unanswered: HashMap<u64, Sent>) {
+        let longest = unanswered.values().map(|sent| sent.message_bytes).max();
+        for (_, sent) in unanswered {
+            let broken = match &self.too_large {
+                Some(error) if Some(sent.message_bytes) == longest && sent.alone => {
+                    Broken::TooLarge(Box::new(error.clone()))
+                }
+                Some(_) if Some(sent.message_bytes) == longest => Broken::NotSent(self.reason.clone()),
+                _ => Broken::Lost(self.reason.clone()),
+            };
+            // A caller who has gone needs no answer.
+            let _ = sent.answer.send(Err(broken));
+        }
+    }
+}
 
 /// Runs until the stream breaks or no client is left; says why. What is unanswered then is lost.
 async fn pump(
@@ -186,13 +239,14 @@ async fn pump(
     queued: &mut mpsc::Receiver<Queued>,
 ) -> String {
     let unanswered = Unanswered::default();
-    let reason = tokio::select! {
-        reason = send(&outbound, queued, &unanswered) => reason,
-        reason = receive(inbound, &unanswered) => reason,
+    let ending = tokio::select! {
+        // The node's own word on why it ends the stream comes before that the stream has ended.
+        biased;
+        ending = receive(inbound, &unanswered) => ending,
+        ending = send(&outbound, queued, &unanswered) => ending,
     };
-    for (_, answer) in unanswered.into_inner() {
-        let _ = answer.send(Err(Broken::Lost(reason.clone())));
-    }
+    let reason = ending.reason.clone();
+    ending.tell(unanswered.into_inner());
     reason
 }
 
@@ -200,50 +254,89 @@ async fn send(
     outbound: &mpsc::Sender<v1::PipelineRequest>,
     queued: &mut mpsc::Receiver<Queued>,
     unanswered: &Unanswered,
-) -> String {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
+) -> Ending {
+    let mut waiting = Vec::with_capacity(BATCH_MAX);
     let mut next_tag = 0;
     loop {
-        if queued.recv_many(&mut batch, BATCH_MAX).await == 0 {
+        if queued.recv_many(&mut waiting, BATCH_MAX).await == 0 {
             return "no client uses it any more".into();
         }
-        let mut waiting = batch.drain(..).peekable();
-        while waiting.peek().is_some() {
-            let mut operations = Vec::new();
-            let mut bytes = 0;
-            while bytes < BATCH_BYTES_MAX
-                && let Some(Queued { mut operation, answer, claim }) = waiting.next()
-            {
-                // What its caller gave up, or withdrew, before it was sent is not sent.
-                if answer.is_closed() || !claim.take() {
-                    continue;
-                }
-                next_tag += 1;
-                operation.tag = next_tag;
-                bytes += operation.encoded_len();
-                unanswered.lock().insert(next_tag, answer);
-                operations.push(operation);
-            }
-            if !operations.is_empty() && outbound.send(v1::PipelineRequest { operations }).await.is_err() {
+        let mut batch = Batch::default();
+        for Queued { mut operation, answer, claim } in waiting.drain(..) {
+            next_tag += 1;
+            operation.tag = next_tag;
+            let bytes = field_bytes(operation.encoded_len());
+            if !batch.has_room(bytes) && !batch.take().send(outbound, unanswered).await {
                 return "the pipeline is closed".into();
             }
+            // What its caller gave up, or withdrew, before it was sent is not sent.
+            if !answer.is_closed() && claim.take() {
+                batch.push(operation, bytes, answer);
+            }
+        }
+        if !batch.send(outbound, unanswered).await {
+            return "the pipeline is closed".into();
         }
     }
 }
 
-async fn receive(mut inbound: Inbound, unanswered: &Unanswered) -> String {
+/// What goes out as one message.
+#[derive(Default)]
+struct Batch {
+    operations: Vec<v1::Operation>,
+    answers: Vec<oneshot::Sender<Answered>>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.operations.is_empty() || self.bytes + bytes <= BATCH_BYTES_MAX
+    }
+
+    fn push(&mut self, operation: v1::Operation, bytes: usize, answer: oneshot::Sender<Answered>) {
+        self.operations.push(operation);
+        self.answers.push(answer);
+        self.bytes += bytes;
+    }
+
+    fn take(&mut self) -> Batch {
+        std::mem::take(self)
+    }
+
+    /// Sends it, unless it is empty; `false` when the stream is closed.
+    async fn send(self, outbound: &mpsc::Sender<v1::PipelineRequest>, unanswered: &Unanswered) -> bool {
+        if self.operations.is_empty() {
+            return true;
+        }
+        let alone = self.operations.len() == 1;
+        {
+            let mut unanswered = unanswered.lock();
+            for (operation, answer) in self.operations.iter().zip(self.answers) {
+                unanswered.insert(operation.tag, Sent { answer, message_bytes: self.bytes, alone });
+            }
+        }
+        outbound.send(v1::PipelineRequest { operations: self.operations }).await.is_ok()
+    }
+}
+
+/// The bytes of a message's field that holds `bytes`: its key and its length come first.
+fn field_bytes(bytes: usize) -> usize {
+    1 + prost::length_delimiter_len(bytes) + bytes
+}
+
+async fn receive(mut inbound: Inbound, unanswered: &Unanswered) -> Ending {
     loop {
         match inbound.message().await {
             Ok(Some(response)) => {
                 let mut unanswered = unanswered.lock();
                 for answer in response.answers {
                     if let Some(waiting) = unanswered.remove(&answer.tag) {
-                        let _ = waiting.send(Ok(answer));
+                        let _ = waiting.answer.send(Ok(answer));
                     }
                 }
             }
             Ok(None) => return "the node ended the pipeline".into(),
-            Err(status) => return status.message().to_owned(),
+            Err(status) => return Ending::broken(&status),
         }
     }
 }

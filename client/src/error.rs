@@ -6,6 +6,9 @@ use quorate_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+/// The reason of a message that is longer than a node takes; no state of the cluster changes that.
+pub(crate) const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
 /// A call that did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
@@ -89,6 +92,17 @@ impl Error {
         }
     }
 
+    /// An operation of `bytes` that no node would take; it was not sent.
+    pub(crate) fn too_large(bytes: usize, max_bytes: usize) -> Self {
+        let message = format!("the request has {bytes} bytes; a node takes {max_bytes} at most");
+        let facts = [("bytes", bytes), ("max_bytes", max_bytes)];
+        Error {
+            reason: Some(MESSAGE_TOO_LARGE.to_owned()),
+            metadata: facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.to_string())).collect(),
+            ..Error::local(ErrorKind::ResourceExhausted, message)
+        }
+    }
+
     /// The call's time is up. `last` is what the last try met; `maybe_applied`, whether any try was sent.
     pub(crate) fn deadline(last: Option<Error>, maybe_applied: bool) -> Self {
         let cause = last.as_ref().map_or_else(String::new, |last| format!("; the last try met: {last}"));
@@ -129,7 +143,7 @@ impl Error {
     /// A refusal of a mutation of which earlier tries `may` have taken effect. What the replicated state refuses is
     /// the outcome of all tries, for they share a request id; any other error speaks for the last try alone.
     pub(crate) fn after_tries(self, may: bool) -> Self {
-        if may && self.kind == ErrorKind::Other {
+        if may && (self.kind == ErrorKind::Other || self.reason() == Some(MESSAGE_TOO_LARGE)) {
             Error { maybe_applied: true, retryable: false, ..self }
         } else {
             self
@@ -147,7 +161,11 @@ impl Error {
             None => (None, HashMap::new()),
         };
         let flag = |key: &str| metadata.get(key).map(|value| value == "true");
-        let kind = kind_of(status.code(), &metadata);
+        let kind = match reason.as_deref() {
+            // The transport's own limit has another code than ours.
+            Some(MESSAGE_TOO_LARGE) => ErrorKind::ResourceExhausted,
+            _ => kind_of(status.code(), &metadata),
+        };
         Error {
             retryable: flag("retryable").unwrap_or(kind == ErrorKind::Unavailable),
             // Without details it comes from something between us and a node, and says nothing for sure.

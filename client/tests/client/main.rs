@@ -1,9 +1,11 @@
 //! The client against nodes that fail on demand.
 //!
 //! - `exactly_once`: lost answers, forgotten handles, callers that go away, chaos.
+//! - `size`: operations and batches beside the longest message that a node takes.
 //! - `routing`: redirects, dead nodes, deadlines, and what each operation does.
 //! - `fake`: the nodes.
 
 mod exactly_once;
 mod fake;
 mod routing;
+mod size;

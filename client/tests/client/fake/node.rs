@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quorate_proto::v1::answer::Answer;
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::state::{Attempt, State, error, request_id};
+use super::state::{Attempt, State, error, refusal, request_id};
 
 /// What a node does with an operation.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub(crate) enum Fault {
     Empty,
     /// Runs it and answers under a tag that was never given, once; then breaks the stream.
     OtherTag,
+    /// Breaks the stream as if the message had been too long for it.
+    TooLarge,
 }
 
 struct Inner {
@@ -49,6 +52,8 @@ struct Inner {
     released: watch::Sender<bool>,
     /// Operations per message received.
     messages: Mutex<Vec<usize>>,
+    /// Messages that could not be read.
+    unread: AtomicUsize,
 }
 
 /// A node. It serves until the test's runtime ends.
@@ -71,6 +76,7 @@ impl Node {
             always: Mutex::new(Fault::None),
             released: watch::Sender::new(false),
             messages: Mutex::default(),
+            unread: AtomicUsize::new(0),
         };
         let node = Node { inner: Arc::new(inner) };
         let server = tonic::transport::Server::builder()
@@ -107,6 +113,11 @@ impl Node {
     /// Operations per message received so far.
     pub(crate) fn messages(&self) -> Vec<usize> {
         self.inner.messages.lock().clone()
+    }
+
+    /// Messages that could not be read, such as those that are too long.
+    pub(crate) fn unread(&self) -> usize {
+        self.inner.unread.load(Ordering::Relaxed)
     }
 
     /// Scripted faults are for sessions; a node that follows redirects OpenClient too.
@@ -154,6 +165,10 @@ impl Node {
                 answer_one(sender, u64::MAX, Some(apply())).await;
                 return broken();
             }
+            Fault::TooLarge => {
+                let facts = [("retryable", "false"), ("maybe_applied", "false")];
+                return Err(refusal(Code::OutOfRange, "MESSAGE_TOO_LARGE", &facts));
+            }
         };
         answer_one(sender, tag, answer).await;
         Ok(())
@@ -168,7 +183,18 @@ impl Node {
     }
 
     async fn pump(self, mut incoming: Streaming<v1::PipelineRequest>, sender: Sender) {
-        while let Ok(Some(message)) = incoming.message().await {
+        loop {
+            let message = match incoming.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(status) => {
+                    // Else the client went away.
+                    if status.code() == Code::OutOfRange {
+                        self.inner.unread.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return;
+                }
+            };
             self.inner.messages.lock().push(message.operations.len());
             for operation in message.operations {
                 if let Err(status) = self.serve(operation, &sender).await {
