@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
@@ -13,21 +12,22 @@ use tokio::time::{Instant, timeout_at};
 use crate::backoff::Backoff;
 use crate::connection::{Broken, OPERATION_BYTES_MAX};
 use crate::error::{Error, ErrorKind};
+use crate::handle::{Found, Handle, Opened, Opener};
 use crate::router::Router;
 use crate::sequence::Sequences;
 
 /// A try that has no answer after this is made again, at another node if one leads by then.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The opening of a handle goes on for this long, however short the deadline of those who wait for it.
+const OPEN_DEADLINE_MIN: Duration = Duration::from_secs(5);
 
 /// What all clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Caller {
     router: Arc<Router>,
     deadline: Duration,
-    /// The client handle's sequences; `None` until the first mutation.
-    sequences: Mutex<Option<Arc<Sequences>>>,
-    /// One OpenClient at a time.
-    opening: tokio::sync::Mutex<()>,
+    /// Opened with the first mutation.
+    handle: Handle,
 }
 
 /// How far a call has come.
@@ -37,12 +37,26 @@ struct Progress {
     /// A try was sent and may have been taken.
     maybe_applied: bool,
     last: Option<Error>,
+    /// Who else is told of `last`.
+    opener: Option<Opener>,
 }
 
 impl Progress {
+    fn new(until: Instant) -> Self {
+        Progress { until, backoff: Backoff::new(), maybe_applied: false, last: None, opener: None }
+    }
+
+    /// There will be another try after `error`.
+    fn note(&mut self, error: Error) {
+        if let Some(opener) = &self.opener {
+            opener.note(&error);
+        }
+        self.last = Some(error);
+    }
+
     /// Waits before the next try; fails when the time is up.
     async fn pause(&mut self, error: Error) -> Result<(), Error> {
-        self.last = Some(error);
+        self.note(error);
         let next = Instant::now() + self.backoff.pause();
         if next >= self.until {
             return Err(self.expired());
@@ -69,7 +83,7 @@ enum Tried {
 
 impl Caller {
     pub(crate) fn new(router: Arc<Router>, deadline: Duration) -> Self {
-        Caller { router, deadline, sequences: Mutex::new(None), opening: tokio::sync::Mutex::new(()) }
+        Caller { router, deadline, handle: Handle::default() }
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -81,12 +95,7 @@ impl Caller {
     }
 
     fn progress(&self) -> Progress {
-        Progress {
-            until: Instant::now() + self.deadline,
-            backoff: Backoff::new(),
-            maybe_applied: false,
-            last: None,
-        }
+        Progress::new(Instant::now() + self.deadline)
     }
 
     /// A read: tried until answered. `node`: there and nowhere else.
@@ -98,7 +107,7 @@ impl Caller {
 
     /// A mutation: exactly once. `operation` builds it around a request id, from a request of so many `bytes`.
     pub(crate) async fn mutate(
-        &self,
+        self: &Arc<Self>,
         bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
@@ -115,7 +124,7 @@ impl Caller {
                 Err(error) if is_forgotten(&error) => error,
                 other => return other,
             };
-            self.forget(&sequences);
+            self.handle.forget(&sequences);
             if progress.maybe_applied {
                 return Err(Error::outcome_unknown(&error));
             }
@@ -125,35 +134,39 @@ impl Caller {
         }
     }
 
-    /// The client handle's sequences; opens the handle if need be.
-    async fn sequences(&self, progress: &mut Progress) -> Result<Arc<Sequences>, Error> {
-        if let Some(sequences) = self.sequences.lock().clone() {
-            return Ok(sequences);
-        }
-        let until = progress.until;
-        let Ok(_opening) = timeout_at(until, self.opening.lock()).await else {
-            return Err(progress.expired());
-        };
-        if let Some(sequences) = self.sequences.lock().clone() {
-            return Ok(sequences);
-        }
-        let mut opening = Progress { until, backoff: Backoff::new(), maybe_applied: false, last: None };
-        let operation = Operation::OpenClient(v1::OpenClientRequest {});
-        // A handle whose answer was lost is never used, and forgotten by the server.
-        match self.run(&operation, None, &mut opening, false).await? {
-            Answer::OpenClient(opened) => {
-                let sequences = Sequences::new(opened.client);
-                *self.sequences.lock() = Some(Arc::clone(&sequences));
-                Ok(sequences)
+    /// The client handle's sequences; has the handle opened if need be.
+    async fn sequences(self: &Arc<Self>, progress: &mut Progress) -> Result<Arc<Sequences>, Error> {
+        loop {
+            let start = |opener| drop(tokio::spawn(Arc::clone(self).open(opener)));
+            let mut waiter = match self.handle.find(start) {
+                Found::Open(sequences) => return Ok(sequences),
+                Found::Opening(waiter) => waiter,
+            };
+            match timeout_at(progress.until, waiter.opened()).await {
+                Ok(Opened::Open(sequences)) => return Ok(sequences),
+                Ok(Opened::Refused(error)) => return Err(error),
+                Ok(Opened::Again(error)) => progress.pause(error).await?,
+                Err(_) => {
+                    progress.last = waiter.last().or(progress.last.take());
+                    return Err(progress.expired());
+                }
             }
-            _ => Err(unexpected()),
         }
     }
 
-    fn forget(&self, sequences: &Arc<Sequences>) {
-        let mut current = self.sequences.lock();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, sequences)) {
-            *current = None;
+    /// Opens a handle, for whoever waits for it then.
+    async fn open(self: Arc<Self>, opener: Opener) {
+        let until = Instant::now() + self.deadline.max(OPEN_DEADLINE_MIN);
+        let mut progress = Progress { opener: Some(opener), ..Progress::new(until) };
+        let operation = Operation::OpenClient(v1::OpenClientRequest {});
+        // A handle whose answer was lost is never used, and forgotten by the server.
+        let opened = self.run(&operation, None, &mut progress, false).await;
+        let Some(opener) = progress.opener else { return };
+        match opened {
+            Ok(Answer::OpenClient(opened)) => opener.open(opened.client),
+            Ok(_) => opener.refuse(unexpected()),
+            Err(error) if error.is_retryable() => opener.expire(error),
+            Err(error) => opener.refuse(error),
         }
     }
 
@@ -171,7 +184,7 @@ impl Caller {
                 Tried::Refused(error) if mutation => return Err(error.after_tries(progress.maybe_applied)),
                 Tried::Refused(error) => return Err(error.without_effect()),
                 Tried::Again { error, at_once: true } => {
-                    progress.last = Some(error);
+                    progress.note(error);
                     if Instant::now() >= progress.until {
                         return Err(progress.expired());
                     }

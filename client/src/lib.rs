@@ -28,6 +28,7 @@
 //! id          SessionId                          position    Position: a place in the history
 //! error       Error: retry? took effect?         status      what nodes tell of themselves
 //! call        one operation, through retries     sequence    request ids: which are still unanswered
+//! handle      the client handle, opened once for all callers
 //! router      which node to ask                  connection  one pipeline to one node
 //! backoff     pauses between tries
 //! ```
@@ -39,6 +40,7 @@ mod change;
 mod client;
 mod connection;
 mod error;
+mod handle;
 mod id;
 mod position;
 mod router;

@@ -94,6 +94,53 @@ async fn many_callers_on_a_forgotten_handle_open_one_new_one() {
     assert_eq!(cluster.look(|state| (state.opened, state.effects.len())), (2, 51));
 }
 
+/// Each of them used to take the opening with it when it went away, so that none ever had a handle.
+#[tokio::test]
+async fn callers_that_go_away_do_not_take_the_opening_of_the_handle_with_them() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    node.hold_open();
+    let client = client(&[&node]);
+    let asked = || cluster.look(|state| state.open_attempts);
+    for _ in 0..20 {
+        let given_up = client.create(numbered(1));
+        let seen = async {
+            while asked() == 0 {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+        };
+        tokio::select! {
+            biased;
+            _ = given_up => panic!("the handle is held"),
+            () = seen => {}
+        }
+    }
+    let waiting = [client.create(numbered(2)), client.create(numbered(3))].map(Box::pin);
+    let (created, ()) = tokio::join!(futures_util::future::join_all(waiting), async { node.release() });
+    assert!(created.iter().all(Result::is_ok), "they have the handle that those who went away had asked for");
+    assert_eq!((asked(), cluster.look(|state| state.opened)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_deadline_shorter_than_the_opening_of_the_handle_does_not_start_it_again() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    node.hold_open();
+    let client = builder(&[&node]).deadline(Duration::from_millis(50)).build().expect("valid");
+    for _ in 0..5 {
+        let error = client.create(numbered(1)).await.expect_err("the handle is held");
+        assert!(!error.may_have_taken_effect() && error.is_retryable(), "{error}");
+    }
+    node.release();
+    while cluster.look(|state| state.opened) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let created = async { while client.create(numbered(1)).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(5), created).await.expect("the handle is open");
+    assert_eq!(cluster.look(|state| (state.open_attempts, state.opened)), (1, 1));
+}
+
 #[tokio::test]
 async fn a_request_forgotten_after_a_lost_try_is_of_unknown_outcome() {
     for reason in ["UNKNOWN_CLIENT", "STALE_REQUEST"] {

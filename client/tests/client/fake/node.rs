@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quorate_proto::v1::answer::Answer;
@@ -50,6 +50,8 @@ struct Inner {
     script: Mutex<VecDeque<Fault>>,
     always: Mutex<Fault>,
     released: watch::Sender<bool>,
+    /// Whether OpenClient is held like [`Fault::Hold`].
+    holds_open: AtomicBool,
     /// Operations per message received.
     messages: Mutex<Vec<usize>>,
     /// Messages that could not be read.
@@ -75,6 +77,7 @@ impl Node {
             script: Mutex::default(),
             always: Mutex::new(Fault::None),
             released: watch::Sender::new(false),
+            holds_open: AtomicBool::new(false),
             messages: Mutex::default(),
             unread: AtomicUsize::new(0),
         };
@@ -105,6 +108,11 @@ impl Node {
         self.always(Fault::Redirect(Some(leader.address())));
     }
 
+    /// Holds every OpenClient until [`Node::release`] was called.
+    pub(crate) fn hold_open(&self) {
+        self.inner.holds_open.store(true, Ordering::Relaxed);
+    }
+
     /// Lets everything held go on.
     pub(crate) fn release(&self) {
         self.inner.released.send_replace(true);
@@ -124,7 +132,12 @@ impl Node {
     fn fault(&self, operation: &Operation) -> Fault {
         let always = self.inner.always.lock().clone();
         if matches!(operation, Operation::OpenClient(_)) {
-            return if matches!(always, Fault::Redirect(_)) { always } else { Fault::None };
+            self.inner.state.lock().open_attempts += 1;
+            return match always {
+                Fault::Redirect(_) => always,
+                _ if self.inner.holds_open.load(Ordering::Relaxed) => Fault::Hold,
+                _ => Fault::None,
+            };
         }
         self.inner.script.lock().pop_front().unwrap_or(always)
     }

@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) sessions: HashMap<String, v1::Session>,
     pub(crate) clients: HashMap<u64, Outcomes>,
     pub(crate) attempts: Vec<Attempt>,
+    /// OpenClients that reached any node.
+    pub(crate) open_attempts: u64,
     /// Client handles ever opened.
     pub(crate) opened: u64,
     /// Mutations that took effect, in order: request id, and the value of the attribute `n` if one was set.
