@@ -64,7 +64,8 @@ impl Client {
     /// Creates a session. Its id is made before the first try, so a retry cannot make two.
     ///
     /// # Errors
-    /// `AlreadyExists`, limits, or trouble on the way; see [`Error`].
+    /// `AlreadyExists`, limits, or trouble on the way; see [`Error`]. To look whether a create that
+    /// [may have taken effect](Error::may_have_taken_effect) did, give it an id of your own: [`NewSession::id`].
     pub async fn create(&self, new: NewSession) -> Result<Created, Error> {
         let id = new.id.unwrap_or_else(SessionId::random);
         let request = v1::CreateRequest {
@@ -178,9 +179,19 @@ impl Client {
     /// Gives a session a new random id; the old one is dead at once. Do this when a user signs in.
     ///
     /// # Errors
-    /// `NotFound`, or trouble on the way.
+    /// `NotFound`, or trouble on the way. When it [may have taken effect](Error::may_have_taken_effect) the session may
+    /// have an id that nobody knows: draw the id yourself and use [`Self::regenerate_to`] where that matters.
     pub async fn regenerate(&self, id: &SessionId) -> Result<Created, Error> {
-        let new_id = SessionId::random();
+        self.regenerate_to(id, SessionId::random()).await
+    }
+
+    /// Gives a session the id `new_id`, such as [`SessionId::random`]; the old one is dead at once.
+    ///
+    /// # Errors
+    /// As [`Self::regenerate`]; `AlreadyExists` when `new_id` is in use. When it
+    /// [may have taken effect](Error::may_have_taken_effect) either id may be the live one, and never both: keep both,
+    /// and read with the new one first.
+    pub async fn regenerate_to(&self, id: &SessionId, new_id: SessionId) -> Result<Created, Error> {
         let request = v1::RegenerateRequest {
             namespace: self.namespace.to_string(),
             id: id.reveal().to_owned(),

@@ -185,6 +185,22 @@ async fn an_answer_that_says_nothing_leaves_the_outcome_open() {
     }
 }
 
+/// The new id used to be drawn inside and lost with the error, and the session with it.
+#[tokio::test]
+async fn a_new_id_is_known_when_the_outcome_is_not() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let client = client(&[&node]);
+    let created = client.create(numbered(1)).await.expect("created");
+    let forgotten =
+        Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![("maybe_applied", "true")]);
+    node.script([Fault::DropAfter, forgotten]);
+    let new_id = SessionId::random();
+    let error = client.regenerate_to(&created.id, new_id.clone()).await.expect_err("nobody can know");
+    assert!(error.may_have_taken_effect(), "{error}");
+    assert_eq!(client.get(&new_id).await.expect("the new id is the live one").attributes["n"].as_ref(), b"1");
+}
+
 #[tokio::test]
 async fn a_fault_of_the_node_leaves_the_outcome_of_an_earlier_try_open() {
     let cluster = Cluster::default();

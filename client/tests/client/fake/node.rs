@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
-use quorate_proto::v1::{self, cluster_server, sessions_server};
+use quorate_proto::v1::{self, RequestId, cluster_server, sessions_server};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -50,6 +50,8 @@ struct Inner {
     script: Mutex<VecDeque<Fault>>,
     always: Mutex<Fault>,
     released: watch::Sender<bool>,
+    /// Request ids held: one that is sent again meanwhile is held again.
+    held: Mutex<Vec<RequestId>>,
     /// Whether OpenClient is held like [`Fault::Hold`].
     holds_open: AtomicBool,
     /// Operations per message received.
@@ -77,6 +79,7 @@ impl Node {
             script: Mutex::default(),
             always: Mutex::new(Fault::None),
             released: watch::Sender::new(false),
+            held: Mutex::default(),
             holds_open: AtomicBool::new(false),
             messages: Mutex::default(),
             unread: AtomicUsize::new(0),
@@ -130,6 +133,10 @@ impl Node {
 
     /// Scripted faults are for sessions; a node that follows redirects OpenClient too.
     fn fault(&self, operation: &Operation) -> Fault {
+        let request = request_id(operation);
+        if request.is_some_and(|request| self.inner.held.lock().contains(&request)) {
+            return Fault::Hold;
+        }
         let always = self.inner.always.lock().clone();
         if matches!(operation, Operation::OpenClient(_)) {
             self.inner.state.lock().open_attempts += 1;
@@ -160,6 +167,7 @@ impl Node {
             }
             Fault::Silent => return Ok(()),
             Fault::Hold => {
+                self.inner.held.lock().extend(request_id(&operation));
                 let (node, sender) = (self.clone(), sender.clone());
                 tokio::spawn(async move { node.serve_later(wire.tag, operation, sender).await });
                 return Ok(());
