@@ -54,10 +54,11 @@ impl Progress {
         self.last = Some(error);
     }
 
-    /// Waits before the next try; fails when the time is up.
+    /// Waits before the next try, no less than the node asks for; fails when the time is up by then.
     async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        let pause = self.backoff.pause().max(error.retry_after().unwrap_or_default());
         self.note(error);
-        let next = Instant::now() + self.backoff.pause();
+        let next = Instant::now() + pause;
         if next >= self.until {
             return Err(self.expired());
         }
@@ -202,7 +203,13 @@ impl Caller {
         progress: &mut Progress,
         mutation: bool,
     ) -> Result<Tried, Error> {
-        let connection = self.router.connection(address)?;
+        let connection = match self.router.connection(address) {
+            Ok(connection) => connection,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                return Ok(Tried::Again { error, at_once: false });
+            }
+            Err(error) => return Err(error),
+        };
         let now = Instant::now();
         let until = progress.until.min(now + TRY_TIMEOUT);
         let remaining_ms = progress.until.saturating_duration_since(now).as_millis();
@@ -224,6 +231,12 @@ impl Caller {
                 self.router.abandon(address, &connection);
                 Ok(again(format!("{address}: {reason}")))
             }
+            Err(Broken::Dialling) => {
+                if !pinned {
+                    self.router.pass(address);
+                }
+                Ok(again(format!("{address} is not reached yet")))
+            }
             Err(Broken::Lost(reason)) => {
                 progress.maybe_applied |= mutation;
                 self.router.abandon(address, &connection);
@@ -231,7 +244,12 @@ impl Caller {
             }
             Err(Broken::TimedOut { sent }) => {
                 progress.maybe_applied |= mutation && sent;
-                self.router.redirect(address, None);
+                // A caller with little time says nothing about the node. A read of one node may wait there for a
+                // position, whoever leads.
+                let silent = connection.silent() >= TRY_TIMEOUT || now.elapsed() >= TRY_TIMEOUT;
+                if silent && !pinned {
+                    self.router.pass(address);
+                }
                 if Instant::now() >= progress.until {
                     return Err(progress.expired());
                 }
@@ -255,9 +273,9 @@ impl Caller {
                 return Tried::Refused(error);
             }
             let leader = error.metadata().get("leader").filter(|leader| leader.as_str() != address).cloned();
-            self.router.redirect(address, leader.as_deref());
+            let named = self.router.redirect(address, leader.as_deref());
             // At once only the first time: two nodes may name each other until an election is through.
-            let at_once = leader.is_some() && progress.last.is_none();
+            let at_once = named && progress.last.is_none();
             return Tried::Again { error, at_once };
         }
         let transient = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Deadline)
@@ -267,7 +285,7 @@ impl Caller {
         }
         progress.maybe_applied |= mutation && error.may_have_taken_effect();
         if error.kind() == ErrorKind::Unavailable && !pinned {
-            self.router.redirect(address, None);
+            self.router.pass(address);
         }
         Tried::Again { error, at_once: false }
     }

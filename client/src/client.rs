@@ -8,6 +8,7 @@ use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
+use tokio::time::Instant;
 
 use crate::builder::Builder;
 use crate::call::{Caller, unexpected};
@@ -224,11 +225,12 @@ impl Client {
         at_least_index: u64,
     ) -> Result<NodeStatus, Error> {
         let request = v1::StatusRequest { digest, at_least_index };
-        status::ask(address, request, self.caller.deadline()).await
+        status::ask(self.caller.router().dialler(), address, request, self.caller.deadline()).await
     }
 
     /// First contact: waits until a leader answers, learns the members.
     pub(crate) async fn greet(&self) -> Result<(), Error> {
+        let until = Instant::now() + self.caller.deadline();
         // A read of a session that cannot exist goes all the way to the leader and changes nothing.
         let options =
             GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
@@ -236,7 +238,7 @@ impl Client {
             Err(error) if error.kind() != crate::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.caller.router().refresh().await;
+        self.caller.router().refresh(until).await;
         Ok(())
     }
 }

@@ -8,26 +8,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prost::Message as _;
 use quorate_proto::v1;
-use quorate_proto::v1::cluster_client::ClusterClient;
-use quorate_proto::v1::sessions_client::SessionsClient;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
-use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::Endpoint;
 
-use crate::error::{Error, ErrorKind, MESSAGE_TOO_LARGE};
+use crate::dialler::{Dialler, Inbound, Learn, Outbound};
+use crate::error::{Error, MESSAGE_TOO_LARGE};
+use crate::pace::Pace;
 
-/// Far above a round trip on a LAN, and short enough to try another node within a failover.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
-/// From connected to the pipeline's response headers.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
-/// A node that does not name the members by then is not waited for.
-const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
-/// A node that answers no ping within this is given up.
-const PING_INTERVAL: Duration = Duration::from_millis(500);
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// Far above a round trip on a LAN, and short enough to try another node within a failover. The dial goes on.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Operations in one message.
 const BATCH_MAX: usize = 512;
 /// Operations queued or unanswered on one connection; more callers wait. A server reads no further at 4,096.
@@ -45,6 +35,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 pub(crate) enum Broken {
     /// It never left this process.
     NotSent(String),
+    /// Nor did this: the node is still being dialled, and that takes long.
+    Dialling,
     /// It was sent; the node may have taken it.
     Lost(String),
     /// No answer in time. Unless it was sent it never will be.
@@ -73,59 +65,78 @@ impl Claim {
     }
 }
 
+/// How far a connection has come.
+#[derive(Clone, Debug)]
+enum Stage {
+    Dialling,
+    Open,
+    Ended(String),
+}
+
 /// A connection; clones share it. It dials at once and never again: a broken one is replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    queue: mpsc::Sender<Queued>,
-    room: Arc<Semaphore>,
+    inner: Arc<Inner>,
 }
 
-/// Told the client addresses of the cluster's members, once the node has named them.
-pub(crate) type Learn = Box<dyn FnOnce(Vec<String>) + Send>;
+#[derive(Debug)]
+struct Inner {
+    queue: mpsc::Sender<Queued>,
+    room: Semaphore,
+    begun: Instant,
+    stage: watch::Receiver<Stage>,
+    silence: Arc<Silence>,
+}
 
-/// Where and how to dial `address`, `host:port` or `http://host:port`.
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
-    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(uri).map_err(|_| {
-        Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: use host:port"))
-    })?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(8 << 20))
+/// Since when a node has let calls time out without answering any.
+#[derive(Debug, Default)]
+struct Silence {
+    since: Mutex<Option<Instant>>,
 }
 
 impl Connection {
-    /// Starts dialling `endpoint` in the background.
-    pub(crate) fn open(endpoint: Endpoint, learn: Learn) -> Self {
+    /// Starts dialling `endpoint` in the background. `pace` is told how it goes.
+    pub(crate) fn open(dialler: Dialler, endpoint: Endpoint, pace: Arc<Pace>, learn: Learn) -> Self {
         let (queue, queued) = mpsc::channel(IN_FLIGHT_MAX);
-        tokio::spawn(run(endpoint, queued, learn));
-        Connection { queue, room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+        let (told, stage) = watch::channel(Stage::Dialling);
+        let silence = Arc::new(Silence::default());
+        let line = Line { pace, told, silence: Arc::clone(&silence) };
+        tokio::spawn(line.run(dialler, endpoint, queued, learn));
+        let room = Semaphore::new(IN_FLIGHT_MAX);
+        Connection { inner: Arc::new(Inner { queue, room, begun: Instant::now(), stage, silence }) }
     }
 
     /// Whether `other` is this connection, and not one that replaced it.
     pub(crate) fn is(&self, other: &Connection) -> bool {
-        self.queue.same_channel(&other.queue)
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Whether it has broken.
     pub(crate) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.inner.queue.is_closed()
+    }
+
+    /// Whether it is being dialled for so long that others should be asked first.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.inner.begun.elapsed() >= PATIENCE && matches!(*self.inner.stage.borrow(), Stage::Dialling)
+    }
+
+    /// A call timed out: for how long no call has been answered since one did.
+    pub(crate) fn silent(&self) -> Duration {
+        self.inner.silence.since.lock().get_or_insert_with(Instant::now).elapsed()
     }
 
     /// Sends an operation and waits for its answer, until `until` at most. The tag is set here.
     pub(crate) async fn call(&self, operation: v1::Operation, until: Instant) -> Answered {
+        self.wait_open(until).await?;
         let claim = Claim::default();
         let asked = async {
-            let closed = || Broken::NotSent("the connection is closed".into());
+            let closed = || Broken::NotSent(self.why_ended());
             // Held until this call ends.
-            let _room = self.room.acquire().await.map_err(|_| closed())?;
+            let _room = self.inner.room.acquire().await.map_err(|_| closed())?;
             let (answer, answered) = oneshot::channel();
             let queued = Queued { operation, answer, claim: claim.clone() };
-            self.queue.send(queued).await.map_err(|_| closed())?;
+            self.inner.queue.send(queued).await.map_err(|_| closed())?;
             match answered.await {
                 Ok(answered) => answered,
                 Err(_) if claim.take() => Err(closed()),
@@ -134,53 +145,70 @@ impl Connection {
         };
         timeout_at(until, asked).await.unwrap_or_else(|_| Err(Broken::TimedOut { sent: !claim.take() }))
     }
-}
 
-async fn run(endpoint: Endpoint, mut queued: mpsc::Receiver<Queued>, learn: Learn) {
-    let reason = match dial(endpoint, learn).await {
-        Ok((outbound, inbound)) => pump(outbound, inbound, &mut queued).await,
-        Err(reason) => reason,
-    };
-    tracing::debug!(reason, "a connection ended");
-    queued.close();
-    while let Some(Queued { answer, .. }) = queued.recv().await {
-        // A caller who has gone needs no answer.
-        let _ = answer.send(Err(Broken::NotSent(reason.clone())));
+    /// Waits while it is dialled, for as long as a caller is to be kept from other nodes.
+    async fn wait_open(&self, until: Instant) -> Result<(), Broken> {
+        if !matches!(*self.inner.stage.borrow(), Stage::Dialling) {
+            return Ok(());
+        }
+        let mut stage = self.inner.stage.clone();
+        let dialled = stage.wait_for(|stage| !matches!(stage, Stage::Dialling));
+        // Its task is gone when the channel is closed: the queue says so too.
+        timeout_at(until.min(Instant::now() + PATIENCE), dialled)
+            .await
+            .map_or(Err(Broken::Dialling), |_| Ok(()))
+    }
+
+    fn why_ended(&self) -> String {
+        match &*self.inner.stage.borrow() {
+            Stage::Ended(reason) => reason.clone(),
+            Stage::Dialling | Stage::Open => "the connection is closed".into(),
+        }
     }
 }
 
-type Inbound = tonic::Streaming<v1::PipelineResponse>;
-
-async fn dial(
-    endpoint: Endpoint,
-    learn: Learn,
-) -> Result<(mpsc::Sender<v1::PipelineRequest>, Inbound), String> {
-    let channel = endpoint.connect().await.map_err(|error| explain(&error))?;
-    // Whoever could be reached tells who else is there, for when this node is gone.
-    tokio::spawn(ask_members(channel.clone(), learn));
-    let (outbound, requests) = mpsc::channel(16);
-    let mut request = Request::new(ReceiverStream::new(requests));
-    request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
-    let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-    let response = timeout(OPEN_TIMEOUT, client.pipeline(request)).await;
-    let response = response.map_err(|_| "the node did not open a pipeline in time".to_owned())?;
-    Ok((outbound, response.map_err(|status| status.message().to_owned())?.into_inner()))
+/// The task's side of a connection.
+struct Line {
+    pace: Arc<Pace>,
+    told: watch::Sender<Stage>,
+    silence: Arc<Silence>,
 }
 
-async fn ask_members(channel: Channel, learn: Learn) {
-    let mut client = ClusterClient::new(channel);
-    if let Ok(Ok(status)) = timeout(MEMBERS_TIMEOUT, client.status(v1::StatusRequest::default())).await {
-        learn(status.into_inner().members.into_iter().map(|member| member.client_address).collect());
+impl Line {
+    async fn run(
+        self,
+        dialler: Dialler,
+        endpoint: Endpoint,
+        mut queued: mpsc::Receiver<Queued>,
+        learn: Learn,
+    ) {
+        let mut answered = false;
+        let reason = match dialler.dial(endpoint, learn).await {
+            Ok((outbound, inbound)) => {
+                self.told.send_replace(Stage::Open);
+                let heard = || {
+                    // Only now: a proxy takes a stream for a node that is down.
+                    if !std::mem::replace(&mut answered, true) {
+                        self.pace.answered();
+                    }
+                    *self.silence.since.lock() = None;
+                };
+                pump(outbound, inbound, &mut queued, heard).await
+            }
+            Err(reason) => reason,
+        };
+        tracing::debug!(reason, "a connection ended");
+        // Before any caller can know of it, or they would all dial at once.
+        if !answered {
+            self.pace.failed(&reason, Instant::now());
+        }
+        self.told.send_replace(Stage::Ended(reason.clone()));
+        queued.close();
+        while let Some(Queued { answer, .. }) = queued.recv().await {
+            // A caller who has gone needs no answer.
+            let _ = answer.send(Err(Broken::NotSent(reason.clone())));
+        }
     }
-}
-
-/// The innermost cause says most: "connection refused" instead of "transport error".
-pub(crate) fn explain(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// An operation that was sent and is not answered yet.
@@ -234,15 +262,16 @@ impl Ending {
 
 /// Runs until the stream breaks or no client is left; says why. What is unanswered then is lost.
 async fn pump(
-    outbound: mpsc::Sender<v1::PipelineRequest>,
+    outbound: Outbound,
     inbound: Inbound,
     queued: &mut mpsc::Receiver<Queued>,
+    heard: impl FnMut(),
 ) -> String {
     let unanswered = Unanswered::default();
     let ending = tokio::select! {
         // The node's own word on why it ends the stream comes before that the stream has ended.
         biased;
-        ending = receive(inbound, &unanswered) => ending,
+        ending = receive(inbound, &unanswered, heard) => ending,
         ending = send(&outbound, queued, &unanswered) => ending,
     };
     let reason = ending.reason.clone();
@@ -250,11 +279,7 @@ async fn pump(
     reason
 }
 
-async fn send(
-    outbound: &mpsc::Sender<v1::PipelineRequest>,
-    queued: &mut mpsc::Receiver<Queued>,
-    unanswered: &Unanswered,
-) -> Ending {
+async fn send(outbound: &Outbound, queued: &mut mpsc::Receiver<Queued>, unanswered: &Unanswered) -> Ending {
     let mut waiting = Vec::with_capacity(BATCH_MAX);
     let mut next_tag = 0;
     loop {
@@ -304,7 +329,7 @@ impl Batch {
     }
 
     /// Sends it, unless it is empty; `false` when the stream is closed.
-    async fn send(self, outbound: &mpsc::Sender<v1::PipelineRequest>, unanswered: &Unanswered) -> bool {
+    async fn send(self, outbound: &Outbound, unanswered: &Unanswered) -> bool {
         if self.operations.is_empty() {
             return true;
         }
@@ -324,10 +349,11 @@ fn field_bytes(bytes: usize) -> usize {
     1 + prost::length_delimiter_len(bytes) + bytes
 }
 
-async fn receive(mut inbound: Inbound, unanswered: &Unanswered) -> Ending {
+async fn receive(mut inbound: Inbound, unanswered: &Unanswered, mut heard: impl FnMut()) -> Ending {
     loop {
         match inbound.message().await {
             Ok(Some(response)) => {
+                heard();
                 let mut unanswered = unanswered.lock();
                 for answer in response.answers {
                     if let Some(waiting) = unanswered.remove(&answer.tag) {

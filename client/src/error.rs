@@ -1,6 +1,7 @@
 //! What a failed call means for its caller.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use quorate_proto::v1;
 use tonic::Code;
@@ -19,6 +20,7 @@ pub struct Error {
     metadata: HashMap<String, String>,
     retryable: bool,
     maybe_applied: bool,
+    retry_after: Option<Duration>,
 }
 
 /// What happened.
@@ -81,6 +83,13 @@ impl Error {
         self.maybe_applied
     }
 
+    /// How long the server asks to wait before the same call is made again; the client waited that long between its
+    /// own tries.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error {
             kind,
@@ -89,6 +98,7 @@ impl Error {
             metadata: HashMap::new(),
             retryable: kind == ErrorKind::Unavailable,
             maybe_applied: false,
+            retry_after: None,
         }
     }
 
@@ -113,7 +123,8 @@ impl Error {
         } else {
             (ErrorKind::Deadline, "no answer came before the deadline")
         };
-        let (reason, metadata) = last.map_or_else(Default::default, |last| (last.reason, last.metadata));
+        let (reason, metadata, retry_after) =
+            last.map_or_else(Default::default, |last| (last.reason, last.metadata, last.retry_after));
         Error {
             kind,
             message: format!("{what}{cause}"),
@@ -121,6 +132,7 @@ impl Error {
             metadata,
             retryable: !maybe_applied,
             maybe_applied,
+            retry_after,
         }
     }
 
@@ -131,6 +143,7 @@ impl Error {
             message: format!("the outcome is unknown: {cause}"),
             retryable: false,
             maybe_applied: true,
+            retry_after: None,
             ..cause.clone()
         }
     }
@@ -156,7 +169,8 @@ impl Error {
     }
 
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
-        let (reason, metadata) = match status.get_details_error_info() {
+        let details = status.get_error_details();
+        let (reason, metadata) = match details.error_info().cloned() {
             Some(info) => (Some(info.reason), info.metadata),
             None => (None, HashMap::new()),
         };
@@ -170,6 +184,7 @@ impl Error {
             retryable: flag("retryable").unwrap_or(kind == ErrorKind::Unavailable),
             // Without details it comes from something between us and a node, and says nothing for sure.
             maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
             message: status.message().to_owned(),
             kind,
             reason,

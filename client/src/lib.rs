@@ -30,7 +30,8 @@
 //! call        one operation, through retries     sequence    request ids: which are still unanswered
 //! handle      the client handle, opened once for all callers
 //! router      which node to ask                  connection  one pipeline to one node
-//! backoff     pauses between tries
+//! dialler     how a node is reached              pace        when an address is dialled again
+//! backoff     pauses that grow
 //! ```
 
 mod backoff;
@@ -39,9 +40,11 @@ mod call;
 mod change;
 mod client;
 mod connection;
+mod dialler;
 mod error;
 mod handle;
 mod id;
+mod pace;
 mod position;
 mod router;
 mod sequence;

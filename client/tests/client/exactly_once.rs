@@ -165,7 +165,8 @@ async fn a_cluster_that_knows_no_handle_is_not_flooded_with_new_ones() {
     node.always(Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![]));
     let client = builder(&[&node]).deadline(Duration::from_millis(300)).build().expect("valid");
     let error = client.create(numbered(1)).await.expect_err("never taken");
-    assert!(!error.may_have_taken_effect(), "{error}");
+    // The deadline may cut off the answer to the last try.
+    assert!(cluster.look(|state| state.effects.is_empty()), "{error}");
     let opened = cluster.look(|state| state.opened);
     assert!((2..=20).contains(&opened), "{opened} handles were opened");
 }
@@ -246,7 +247,8 @@ async fn a_caller_that_goes_away_leaves_the_books_in_order() {
 async fn an_unanswered_mutation_holds_others_back_within_the_servers_window() {
     let cluster = Cluster::default();
     let node = cluster.node().await;
-    let client = client(&[&node]);
+    // The callers wait for one that is stuck until all the others were seen, however slow the machine is.
+    let client = builder(&[&node]).deadline(Duration::from_secs(60)).build().expect("valid");
     let session = client.create(numbered(0)).await.expect("created").id;
     node.script([Fault::Hold]);
     let stuck = tokio::spawn({

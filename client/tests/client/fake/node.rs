@@ -52,6 +52,8 @@ struct Inner {
     released: watch::Sender<bool>,
     /// Request ids held: one that is sent again meanwhile is held again.
     held: Mutex<Vec<RequestId>>,
+    /// Whether Status is never answered.
+    mute_status: AtomicBool,
     /// Whether OpenClient is held like [`Fault::Hold`].
     holds_open: AtomicBool,
     /// Operations per message received.
@@ -80,6 +82,7 @@ impl Node {
             always: Mutex::new(Fault::None),
             released: watch::Sender::new(false),
             held: Mutex::default(),
+            mute_status: AtomicBool::new(false),
             holds_open: AtomicBool::new(false),
             messages: Mutex::default(),
             unread: AtomicUsize::new(0),
@@ -114,6 +117,11 @@ impl Node {
     /// Holds every OpenClient until [`Node::release`] was called.
     pub(crate) fn hold_open(&self) {
         self.inner.holds_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Never answers Status.
+    pub(crate) fn mute_status(&self) {
+        self.inner.mute_status.store(true, Ordering::Relaxed);
     }
 
     /// Lets everything held go on.
@@ -282,6 +290,9 @@ sessions! {
 #[tonic::async_trait]
 impl cluster_server::Cluster for Node {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        if self.inner.mute_status.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let members = self.inner.state.lock().members.clone();
         let member = |client_address| v1::Member { client_address, ..v1::Member::default() };
         let members = members.into_iter().map(member).collect();
