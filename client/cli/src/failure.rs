@@ -36,7 +36,7 @@ pub(crate) enum Failure {
     /// Nobody knows whether the session has the new id.
     #[error("{error}; {}", unconfirmed(*renamed, place))]
     Unconfirmed {
-        error: quorate_client::Error,
+        error: Box<quorate_client::Error>,
         /// Where the new id was written.
         place: String,
         /// Whether it was to replace another id, not to be the first one.
@@ -109,7 +109,8 @@ impl Failure {
         match self {
             Failure::Usage(_) => Exit::Usage,
             Failure::Read { .. } | Failure::Write { .. } => Exit::Other,
-            Failure::Client { error } | Failure::Unconfirmed { error, .. } => verdict(error).exit(),
+            Failure::Client { error } => verdict(error).exit(),
+            Failure::Unconfirmed { error, .. } => verdict(error).exit(),
             Failure::NoAttribute(_) => Exit::NotFound,
             Failure::NoQuorum(_) | Failure::NotCompared(_) => Exit::Unavailable,
             Failure::DigestsDiffer { .. } | Failure::Bench { .. } => Exit::Other,
@@ -133,14 +134,16 @@ impl Failure {
     }
 
     fn body(&self) -> ErrorBody<'_> {
+        fn refused(error: &quorate_client::Error) -> (&str, Option<&str>, bool, bool) {
+            let verdict = verdict(error);
+            (verdict.name(), error.reason(), verdict.retryable, verdict.maybe_applied)
+        }
         let (kind, reason, retryable, maybe_applied) = match self {
             Failure::Usage(_) => ("usage", None, false, false),
             Failure::Read { .. } => ("read", None, true, false),
             Failure::Write { .. } => ("write", None, false, true),
-            Failure::Client { error } | Failure::Unconfirmed { error, .. } => {
-                let verdict = verdict(error);
-                (verdict.name(), error.reason(), verdict.retryable, verdict.maybe_applied)
-            }
+            Failure::Client { error } => refused(error),
+            Failure::Unconfirmed { error, .. } => refused(error),
             Failure::NoAttribute(_) => ("not_found", Some("NO_SUCH_ATTRIBUTE"), false, false),
             Failure::NoQuorum(_) => ("unavailable", Some("NO_QUORUM"), true, false),
             Failure::NotCompared(_) => ("unavailable", Some("NOT_COMPARED"), true, false),

@@ -71,7 +71,7 @@ impl Delivery {
             },
         };
         match place {
-            Ok(place) => Failure::Unconfirmed { error, place, renamed: old.is_some() },
+            Ok(place) => Failure::Unconfirmed { error: Box::new(error), place, renamed: old.is_some() },
             Err(failure) => failure,
         }
     }
