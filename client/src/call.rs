@@ -235,6 +235,10 @@ impl Caller {
                 if !pinned {
                     self.router.pass(address);
                 }
+                // What the try before this one met says more.
+                if Instant::now() >= progress.until && progress.last.is_some() {
+                    return Err(progress.expired());
+                }
                 Ok(again(format!("{address} is not reached yet")))
             }
             Err(Broken::Lost(reason)) => {

@@ -21,9 +21,13 @@ use crate::status::{self, NodeStatus};
 
 /// A client of one cluster and one namespace. Cheap to clone; clones share their connections.
 ///
-/// Calls that run at the same time have no order among them: where order matters, await one before the next. Dropping
-/// a call's future gives up its answer, not the call: it may still take effect, once, but not after a change begun
-/// later through the same client was acknowledged.
+/// Calls that run at the same time have no order among them: where order matters, await one before the next.
+///
+/// Dropping a call's future gives up its answer, not the call: a change may still take effect, once, and for a while
+/// also after changes begun later were acknowledged. It no longer can once a change has been acknowledged that was
+/// begun, through this client or a clone of it, when neither the dropped call nor any change begun before it was
+/// unanswered: the servers then refuse it as too old. The same holds for a call that ended with an error that says
+/// that it [may have taken effect](Error::may_have_taken_effect).
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) caller: Arc<Caller>,

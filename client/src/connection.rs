@@ -118,7 +118,7 @@ impl Connection {
 
     /// Whether it is being dialled for so long that others should be asked first.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.inner.begun.elapsed() >= PATIENCE && matches!(*self.inner.stage.borrow(), Stage::Dialling)
+        matches!(*self.inner.stage.borrow(), Stage::Dialling) && self.inner.begun.elapsed() >= PATIENCE
     }
 
     /// A call timed out: for how long no call has been answered since one did.

@@ -20,7 +20,8 @@ pub struct Error {
     metadata: HashMap<String, String>,
     retryable: bool,
     maybe_applied: bool,
-    retry_after: Option<Duration>,
+    /// In milliseconds: an error stays small. 0: nothing was asked.
+    retry_after_ms: u32,
 }
 
 /// What happened.
@@ -87,7 +88,7 @@ impl Error {
     /// own tries.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        (self.retry_after_ms > 0).then(|| Duration::from_millis(self.retry_after_ms.into()))
     }
 
     pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -98,7 +99,7 @@ impl Error {
             metadata: HashMap::new(),
             retryable: kind == ErrorKind::Unavailable,
             maybe_applied: false,
-            retry_after: None,
+            retry_after_ms: 0,
         }
     }
 
@@ -123,8 +124,8 @@ impl Error {
         } else {
             (ErrorKind::Deadline, "no answer came before the deadline")
         };
-        let (reason, metadata, retry_after) =
-            last.map_or_else(Default::default, |last| (last.reason, last.metadata, last.retry_after));
+        let (reason, metadata, retry_after_ms) =
+            last.map_or_else(Default::default, |last| (last.reason, last.metadata, last.retry_after_ms));
         Error {
             kind,
             message: format!("{what}{cause}"),
@@ -132,7 +133,7 @@ impl Error {
             metadata,
             retryable: !maybe_applied,
             maybe_applied,
-            retry_after,
+            retry_after_ms,
         }
     }
 
@@ -143,7 +144,7 @@ impl Error {
             message: format!("the outcome is unknown: {cause}"),
             retryable: false,
             maybe_applied: true,
-            retry_after: None,
+            retry_after_ms: 0,
             ..cause.clone()
         }
     }
@@ -184,13 +185,18 @@ impl Error {
             retryable: flag("retryable").unwrap_or(kind == ErrorKind::Unavailable),
             // Without details it comes from something between us and a node, and says nothing for sure.
             maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
-            retry_after: details.retry_info().and_then(|info| info.retry_delay),
+            retry_after_ms: details.retry_info().and_then(|info| info.retry_delay).map_or(0, whole_millis),
             message: status.message().to_owned(),
             kind,
             reason,
             metadata,
         }
     }
+}
+
+/// Rounded up: no earlier than asked.
+fn whole_millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 fn is_vague(kind: ErrorKind) -> bool {
@@ -253,6 +259,27 @@ mod tests {
         let error = told(Code::DeadlineExceeded, &[("retryable", "true"), ("maybe_applied", "false")]);
         assert!(error.is_retryable() && !error.may_have_taken_effect());
         assert_eq!((error.reason(), error.to_string().as_str()), (Some("REASON"), "message"));
+    }
+
+    #[test]
+    fn the_pause_asked_for_is_kept_and_never_shortened() {
+        let asked = |delay| {
+            let mut details = ErrorDetails::with_error_info("OVERLOADED", "quorate", HashMap::new());
+            details.set_retry_info(Some(delay));
+            Error::from_status(&Status::with_error_details(Code::ResourceExhausted, "", details))
+                .retry_after()
+        };
+        assert_eq!(asked(Duration::from_millis(20)), Some(Duration::from_millis(20)));
+        assert_eq!(asked(Duration::from_micros(1_500)), Some(Duration::from_millis(2)));
+        assert_eq!(asked(Duration::ZERO), None);
+        assert_eq!(told(Code::Unavailable, &[]).retry_after(), None);
+    }
+
+    #[test]
+    fn a_message_too_long_is_refused_for_good_but_says_nothing_of_earlier_tries() {
+        let error = Error::too_large(5, 4);
+        assert!(!error.is_retryable() && !error.may_have_taken_effect());
+        assert!(error.after_tries(true).may_have_taken_effect());
     }
 
     #[test]

@@ -197,7 +197,10 @@ impl Map {
     /// The first of the most promising, from `next` on.
     fn most_promising(&self) -> Option<&String> {
         let (before, after) = self.endpoints.split_at_checked(self.next % self.endpoints.len().max(1))?;
-        after.iter().chain(before).min_by_key(|address| self.outlook(address))
+        let rotated = after.iter().chain(before);
+        // Most often it is the first one: each call that knows no leader comes by here.
+        let good = rotated.clone().find(|address| self.outlook(address) == Outlook::Good);
+        good.or_else(|| rotated.min_by_key(|address| self.outlook(address)))
     }
 
     /// `asked` is no use: forget that it leads, ask the one after it next.

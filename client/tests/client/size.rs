@@ -69,3 +69,16 @@ async fn a_nodes_word_that_a_message_is_too_long_is_final() {
     let error = client.create(of(10).id(SessionId::random())).await.expect_err("refused at the second try");
     assert!(error.may_have_taken_effect(), "the first try did take effect: {error}");
 }
+
+/// With a node, or a proxy, that takes less than ours do, it need not be each of the operations that is too long.
+#[tokio::test]
+async fn operations_that_were_in_a_message_too_long_together_are_sent_again() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let client = client(&[&node]);
+    client.create(of(10)).await.expect("created");
+    node.script([Fault::TooLarge]);
+    let creates = futures_util::future::join_all((0..5).map(|_| client.create(of(10)))).await;
+    assert!(creates.iter().all(Result::is_ok));
+    assert_eq!(cluster.look(|state| state.effects.len()), 6);
+}
