@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fake::{Cluster, Fault, builder, client};
+use crate::fake::{Cluster, Fault, builder, client, eventually};
 use quorate_client::{ErrorKind, NewSession, Patch, SessionId};
 use quorate_proto::v1::RequestId;
 use rand::rngs::StdRng;
@@ -105,9 +105,7 @@ async fn callers_that_go_away_do_not_take_the_opening_of_the_handle_with_them() 
     for _ in 0..20 {
         let given_up = client.create(numbered(1));
         let seen = async {
-            while asked() == 0 {
-                tokio::task::yield_now().await;
-            }
+            eventually(|| asked() > 0).await;
             tokio::task::yield_now().await;
         };
         tokio::select! {
@@ -133,9 +131,7 @@ async fn a_deadline_shorter_than_the_opening_of_the_handle_does_not_start_it_aga
         assert!(!error.may_have_taken_effect() && error.is_retryable(), "{error}");
     }
     node.release();
-    while cluster.look(|state| state.opened) == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| cluster.look(|state| state.opened) > 0).await;
     let created = async { while client.create(numbered(1)).await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(5), created).await.expect("the handle is open");
     assert_eq!(cluster.look(|state| (state.open_attempts, state.opened)), (1, 1));
@@ -219,11 +215,7 @@ async fn a_caller_that_goes_away_leaves_the_books_in_order() {
     let session = client.create(numbered(0)).await.expect("created").id;
     node.script([Fault::Hold]);
     let given_up = client.patch(&session, Patch::new().set("n", "late"));
-    let seen = async {
-        while cluster.attempts().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
+    let seen = eventually(|| cluster.attempts().len() >= 2);
     tokio::select! {
         _ = given_up => panic!("it is held"),
         () = seen => {}
@@ -255,14 +247,10 @@ async fn an_unanswered_mutation_holds_others_back_within_the_servers_window() {
         let (client, session) = (client.clone(), session.clone());
         async move { client.patch(&session, Patch::new().set("stuck", "yes")).await }
     });
-    while cluster.attempts().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| cluster.attempts().len() >= 2).await;
     let patches = (0..4_200).map(|n| client.patch(&session, Patch::new().set("n", n.to_string())));
     let release = async {
-        while cluster.look(|state| state.effects.len()) < 4_000 {
-            tokio::task::yield_now().await;
-        }
+        eventually(|| cluster.look(|state| state.effects.len()) >= 4_000).await;
         let held = cluster.look(|state| state.effects.len());
         node.release();
         held

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::fake::{Cluster, Fault, Node, builder, client};
+use crate::fake::{Cluster, Fault, Node, builder, client, eventually};
 use quorate_client::{
     AttributeSelection, Client, ErrorKind, GetOptions, NewSession, Patch, Session, SessionId,
 };
@@ -88,13 +88,8 @@ async fn a_dead_leader_that_is_still_named_keeps_nobody_from_the_new_one() {
         let client = client.clone();
         async move { client.get(&SessionId::random()).await }
     });
-    let elected = async {
-        // As long as it takes for the dead one to rest longer than an election.
-        while cluster.attempts().len() < 20 || dials.load(Ordering::Relaxed) < 3 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), elected).await.expect("they go on asking");
+    // As long as it takes for the dead one to rest longer than an election.
+    eventually(|| cluster.attempts().len() >= 20 && dials.load(Ordering::Relaxed) >= 3).await;
     one.follow(&other);
     other.always(Fault::None);
     let begun = Instant::now();
