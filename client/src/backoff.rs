@@ -7,21 +7,28 @@ use rand::Rng as _;
 const FIRST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(60);
 
-/// The pauses of one call.
+/// Pauses that grow.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
+    /// The pauses of one call.
     pub(crate) fn new() -> Self {
-        Backoff { next: FIRST }
+        Self::between(FIRST, LONGEST)
+    }
+
+    /// The first pause, and the longest.
+    pub(crate) fn between(first: Duration, longest: Duration) -> Self {
+        Backoff { next: first, longest }
     }
 
     /// The next pause: between half of it and all of it.
     pub(crate) fn pause(&mut self) -> Duration {
         let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
-        self.next = (self.next * 2).min(LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         pause
     }
 }

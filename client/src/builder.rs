@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::call::Caller;
 use crate::client::Client;
+use crate::dialler::Dialler;
 use crate::error::Error;
 use crate::router::Router;
 
@@ -15,11 +16,17 @@ pub struct Builder {
     endpoints: Vec<String>,
     namespace: String,
     deadline: Duration,
+    dialler: Dialler,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { endpoints: Vec::new(), namespace: "default".into(), deadline: Duration::from_secs(5) }
+        Builder {
+            endpoints: Vec::new(),
+            namespace: "default".into(),
+            deadline: Duration::from_secs(5),
+            dialler: Dialler::default(),
+        }
     }
 }
 
@@ -42,16 +49,31 @@ impl Builder {
         self
     }
 
+    /// How long it may take to reach a node, from the look-up of its name to a stream that is open. Calls wait for less
+    /// before they ask another node. Default: 1 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.dialler.connect_timeout = timeout;
+        self
+    }
+
+    /// After how long without a word from a node it is asked for a sign of life; it is given up when none comes in as
+    /// long again. At least 10 ms. Default: 500 ms.
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.dialler.keep_alive = interval;
+        self
+    }
+
     /// A client that dials on first use.
     ///
     /// # Errors
     /// An endpoint that cannot be understood, or none.
     pub fn build(self) -> Result<Client, Error> {
-        let router = Arc::new(Router::new(self.endpoints)?);
+        let router = Arc::new(Router::new(self.endpoints, self.dialler)?);
         Ok(Client { caller: Arc::new(Caller::new(router, self.deadline)), namespace: self.namespace.into() })
     }
 
-    /// As [`Self::build`], and makes sure that the cluster answers; learns where all its nodes are.
+    /// As [`Self::build`], and makes sure that the cluster answers; learns where all its nodes are, as far as the deadline
+    /// leaves time for it.
     ///
     /// # Errors
     /// As [`Self::build`], or no node took a call before the deadline.

@@ -4,30 +4,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backoff::Backoff;
-use crate::connection::Broken;
+use crate::connection::{Broken, OPERATION_BYTES_MAX};
 use crate::error::{Error, ErrorKind};
+use crate::handle::{Found, Handle, Opened, Opener};
 use crate::router::Router;
 use crate::sequence::Sequences;
 
 /// A try that has no answer after this is made again, at another node if one leads by then.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The opening of a handle goes on for this long, however short the deadline of those who wait for it.
+const OPEN_DEADLINE_MIN: Duration = Duration::from_secs(5);
 
 /// What all clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Caller {
     router: Arc<Router>,
     deadline: Duration,
-    /// The client handle's sequences; `None` until the first mutation.
-    sequences: Mutex<Option<Arc<Sequences>>>,
-    /// One OpenClient at a time.
-    opening: tokio::sync::Mutex<()>,
+    /// Opened with the first mutation.
+    handle: Handle,
 }
 
 /// How far a call has come.
@@ -37,13 +37,28 @@ struct Progress {
     /// A try was sent and may have been taken.
     maybe_applied: bool,
     last: Option<Error>,
+    /// Who else is told of `last`.
+    opener: Option<Opener>,
 }
 
 impl Progress {
-    /// Waits before the next try; fails when the time is up.
-    async fn pause(&mut self, error: Error) -> Result<(), Error> {
+    fn new(until: Instant) -> Self {
+        Progress { until, backoff: Backoff::new(), maybe_applied: false, last: None, opener: None }
+    }
+
+    /// There will be another try after `error`.
+    fn note(&mut self, error: Error) {
+        if let Some(opener) = &self.opener {
+            opener.note(&error);
+        }
         self.last = Some(error);
-        let next = Instant::now() + self.backoff.pause();
+    }
+
+    /// Waits before the next try, no less than the node asks for; fails when the time is up by then.
+    async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        let pause = self.backoff.pause().max(error.retry_after().unwrap_or_default());
+        self.note(error);
+        let next = Instant::now() + pause;
         if next >= self.until {
             return Err(self.expired());
         }
@@ -69,7 +84,7 @@ enum Tried {
 
 impl Caller {
     pub(crate) fn new(router: Arc<Router>, deadline: Duration) -> Self {
-        Caller { router, deadline, sequences: Mutex::new(None), opening: tokio::sync::Mutex::new(()) }
+        Caller { router, deadline, handle: Handle::default() }
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -81,25 +96,23 @@ impl Caller {
     }
 
     fn progress(&self) -> Progress {
-        Progress {
-            until: Instant::now() + self.deadline,
-            backoff: Backoff::new(),
-            maybe_applied: false,
-            last: None,
-        }
+        Progress::new(Instant::now() + self.deadline)
     }
 
     /// A read: tried until answered. `node`: there and nowhere else.
     pub(crate) async fn read(&self, operation: Operation, node: Option<&str>) -> Result<Answer, Error> {
+        check_size(operation.encoded_len())?;
         let mut progress = self.progress();
         self.run(&operation, node, &mut progress, false).await
     }
 
-    /// A mutation: exactly once. `operation` builds it around a request id.
+    /// A mutation: exactly once. `operation` builds it around a request id, from a request of so many `bytes`.
     pub(crate) async fn mutate(
-        &self,
+        self: &Arc<Self>,
+        bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
+        check_size(bytes)?;
         let mut progress = self.progress();
         loop {
             let until = progress.until;
@@ -112,7 +125,7 @@ impl Caller {
                 Err(error) if is_forgotten(&error) => error,
                 other => return other,
             };
-            self.forget(&sequences);
+            self.handle.forget(&sequences);
             if progress.maybe_applied {
                 return Err(Error::outcome_unknown(&error));
             }
@@ -122,35 +135,39 @@ impl Caller {
         }
     }
 
-    /// The client handle's sequences; opens the handle if need be.
-    async fn sequences(&self, progress: &mut Progress) -> Result<Arc<Sequences>, Error> {
-        if let Some(sequences) = self.sequences.lock().clone() {
-            return Ok(sequences);
-        }
-        let until = progress.until;
-        let Ok(_opening) = timeout_at(until, self.opening.lock()).await else {
-            return Err(progress.expired());
-        };
-        if let Some(sequences) = self.sequences.lock().clone() {
-            return Ok(sequences);
-        }
-        let mut opening = Progress { until, backoff: Backoff::new(), maybe_applied: false, last: None };
-        let operation = Operation::OpenClient(v1::OpenClientRequest {});
-        // A handle whose answer was lost is never used, and forgotten by the server.
-        match self.run(&operation, None, &mut opening, false).await? {
-            Answer::OpenClient(opened) => {
-                let sequences = Sequences::new(opened.client);
-                *self.sequences.lock() = Some(Arc::clone(&sequences));
-                Ok(sequences)
+    /// The client handle's sequences; has the handle opened if need be.
+    async fn sequences(self: &Arc<Self>, progress: &mut Progress) -> Result<Arc<Sequences>, Error> {
+        loop {
+            let start = |opener| drop(tokio::spawn(Arc::clone(self).open(opener)));
+            let mut waiter = match self.handle.find(start) {
+                Found::Open(sequences) => return Ok(sequences),
+                Found::Opening(waiter) => waiter,
+            };
+            match timeout_at(progress.until, waiter.opened()).await {
+                Ok(Opened::Open(sequences)) => return Ok(sequences),
+                Ok(Opened::Refused(error)) => return Err(error),
+                Ok(Opened::Again(error)) => progress.pause(error).await?,
+                Err(_) => {
+                    progress.last = waiter.last().or(progress.last.take());
+                    return Err(progress.expired());
+                }
             }
-            _ => Err(unexpected()),
         }
     }
 
-    fn forget(&self, sequences: &Arc<Sequences>) {
-        let mut current = self.sequences.lock();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, sequences)) {
-            *current = None;
+    /// Opens a handle, for whoever waits for it then.
+    async fn open(self: Arc<Self>, opener: Opener) {
+        let until = Instant::now() + self.deadline.max(OPEN_DEADLINE_MIN);
+        let mut progress = Progress { opener: Some(opener), ..Progress::new(until) };
+        let operation = Operation::OpenClient(v1::OpenClientRequest {});
+        // A handle whose answer was lost is never used, and forgotten by the server.
+        let opened = self.run(&operation, None, &mut progress, false).await;
+        let Some(opener) = progress.opener else { return };
+        match opened {
+            Ok(Answer::OpenClient(opened)) => opener.open(opened.client),
+            Ok(_) => opener.refuse(unexpected()),
+            Err(error) if error.is_retryable() => opener.expire(error),
+            Err(error) => opener.refuse(error),
         }
     }
 
@@ -168,7 +185,7 @@ impl Caller {
                 Tried::Refused(error) if mutation => return Err(error.after_tries(progress.maybe_applied)),
                 Tried::Refused(error) => return Err(error.without_effect()),
                 Tried::Again { error, at_once: true } => {
-                    progress.last = Some(error);
+                    progress.note(error);
                     if Instant::now() >= progress.until {
                         return Err(progress.expired());
                     }
@@ -186,7 +203,13 @@ impl Caller {
         progress: &mut Progress,
         mutation: bool,
     ) -> Result<Tried, Error> {
-        let connection = self.router.connection(address)?;
+        let connection = match self.router.connection(address) {
+            Ok(connection) => connection,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                return Ok(Tried::Again { error, at_once: false });
+            }
+            Err(error) => return Err(error),
+        };
         let now = Instant::now();
         let until = progress.until.min(now + TRY_TIMEOUT);
         let remaining_ms = progress.until.saturating_duration_since(now).as_millis();
@@ -208,6 +231,16 @@ impl Caller {
                 self.router.abandon(address, &connection);
                 Ok(again(format!("{address}: {reason}")))
             }
+            Err(Broken::Dialling) => {
+                if !pinned {
+                    self.router.pass(address);
+                }
+                // What the try before this one met says more.
+                if Instant::now() >= progress.until && progress.last.is_some() {
+                    return Err(progress.expired());
+                }
+                Ok(again(format!("{address} is not reached yet")))
+            }
             Err(Broken::Lost(reason)) => {
                 progress.maybe_applied |= mutation;
                 self.router.abandon(address, &connection);
@@ -215,12 +248,18 @@ impl Caller {
             }
             Err(Broken::TimedOut { sent }) => {
                 progress.maybe_applied |= mutation && sent;
-                self.router.redirect(address, None);
+                // A caller with little time says nothing about the node. A read of one node may wait there for a
+                // position, whoever leads.
+                let silent = connection.silent() >= TRY_TIMEOUT || now.elapsed() >= TRY_TIMEOUT;
+                if silent && !pinned {
+                    self.router.pass(address);
+                }
                 if Instant::now() >= progress.until {
                     return Err(progress.expired());
                 }
                 Ok(again(format!("{address} did not answer within {TRY_TIMEOUT:?}")))
             }
+            Err(Broken::TooLarge(error)) => Ok(Tried::Refused(*error)),
         }
     }
 
@@ -238,9 +277,9 @@ impl Caller {
                 return Tried::Refused(error);
             }
             let leader = error.metadata().get("leader").filter(|leader| leader.as_str() != address).cloned();
-            self.router.redirect(address, leader.as_deref());
+            let named = self.router.redirect(address, leader.as_deref());
             // At once only the first time: two nodes may name each other until an election is through.
-            let at_once = leader.is_some() && progress.last.is_none();
+            let at_once = named && progress.last.is_none();
             return Tried::Again { error, at_once };
         }
         let transient = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Deadline)
@@ -250,10 +289,15 @@ impl Caller {
         }
         progress.maybe_applied |= mutation && error.may_have_taken_effect();
         if error.kind() == ErrorKind::Unavailable && !pinned {
-            self.router.redirect(address, None);
+            self.router.pass(address);
         }
         Tried::Again { error, at_once: false }
     }
+}
+
+/// Sent, it would break the stream that all callers share, again with each try.
+fn check_size(bytes: usize) -> Result<(), Error> {
+    if bytes > OPERATION_BYTES_MAX { Err(Error::too_large(bytes, OPERATION_BYTES_MAX)) } else { Ok(()) }
 }
 
 /// Whether an answer is of the operation's kind.

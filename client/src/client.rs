@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
+use tokio::time::Instant;
 
 use crate::builder::Builder;
 use crate::call::{Caller, unexpected};
@@ -19,9 +21,13 @@ use crate::status::{self, NodeStatus};
 
 /// A client of one cluster and one namespace. Cheap to clone; clones share their connections.
 ///
-/// Calls that run at the same time have no order among them: where order matters, await one before the next. Dropping
-/// a call's future gives up its answer, not the call: it may still take effect, once, but not after a change begun
-/// later through the same client was acknowledged.
+/// Calls that run at the same time have no order among them: where order matters, await one before the next.
+///
+/// Dropping a call's future gives up its answer, not the call: a change may still take effect, once, and for a while
+/// also after changes begun later were acknowledged. It no longer can once a change has been acknowledged that was
+/// begun, through this client or a clone of it, when neither the dropped call nor any change begun before it was
+/// unanswered: the servers then refuse it as too old. The same holds for a call that ended with an error that says
+/// that it [may have taken effect](Error::may_have_taken_effect).
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) caller: Arc<Caller>,
@@ -63,7 +69,8 @@ impl Client {
     /// Creates a session. Its id is made before the first try, so a retry cannot make two.
     ///
     /// # Errors
-    /// `AlreadyExists`, limits, or trouble on the way; see [`Error`].
+    /// `AlreadyExists`, limits, or trouble on the way; see [`Error`]. To look whether a create that
+    /// [may have taken effect](Error::may_have_taken_effect) did, give it an id of your own: [`NewSession::id`].
     pub async fn create(&self, new: NewSession) -> Result<Created, Error> {
         let id = new.id.unwrap_or_else(SessionId::random);
         let request = v1::CreateRequest {
@@ -177,9 +184,19 @@ impl Client {
     /// Gives a session a new random id; the old one is dead at once. Do this when a user signs in.
     ///
     /// # Errors
-    /// `NotFound`, or trouble on the way.
+    /// `NotFound`, or trouble on the way. When it [may have taken effect](Error::may_have_taken_effect) the session may
+    /// have an id that nobody knows: draw the id yourself and use [`Self::regenerate_to`] where that matters.
     pub async fn regenerate(&self, id: &SessionId) -> Result<Created, Error> {
-        let new_id = SessionId::random();
+        self.regenerate_to(id, SessionId::random()).await
+    }
+
+    /// Gives a session the id `new_id`, such as [`SessionId::random`]; the old one is dead at once.
+    ///
+    /// # Errors
+    /// As [`Self::regenerate`]; `AlreadyExists` when `new_id` is in use. When it
+    /// [may have taken effect](Error::may_have_taken_effect) either id may be the live one, and never both: keep both,
+    /// and read with the new one first.
+    pub async fn regenerate_to(&self, id: &SessionId, new_id: SessionId) -> Result<Created, Error> {
         let request = v1::RegenerateRequest {
             namespace: self.namespace.to_string(),
             id: id.reveal().to_owned(),
@@ -212,11 +229,12 @@ impl Client {
         at_least_index: u64,
     ) -> Result<NodeStatus, Error> {
         let request = v1::StatusRequest { digest, at_least_index };
-        status::ask(address, request, self.caller.deadline()).await
+        status::ask(self.caller.router().dialler(), address, request, self.caller.deadline()).await
     }
 
     /// First contact: waits until a leader answers, learns the members.
     pub(crate) async fn greet(&self) -> Result<(), Error> {
+        let until = Instant::now() + self.caller.deadline();
         // A read of a session that cannot exist goes all the way to the leader and changes nothing.
         let options =
             GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
@@ -224,7 +242,7 @@ impl Client {
             Err(error) if error.kind() != crate::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.caller.router().refresh().await;
+        self.caller.router().refresh(until).await;
         Ok(())
     }
 }
@@ -239,7 +257,7 @@ impl SessionStore for Client {
             request.id = SessionId::random().reveal().to_owned();
         }
         let build = |id| Operation::Create(v1::CreateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Create)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Create)
     }
 
     async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Error> {
@@ -248,17 +266,17 @@ impl SessionStore for Client {
 
     async fn write(&self, request: v1::WriteRequest) -> Result<v1::WriteResponse, Error> {
         let build = |id| Operation::Write(v1::WriteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Write)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Write)
     }
 
     async fn touch(&self, request: v1::TouchRequest) -> Result<v1::TouchResponse, Error> {
         let build = |id| Operation::Touch(v1::TouchRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Touch)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Touch)
     }
 
     async fn delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Error> {
         let build = |id| Operation::Delete(v1::DeleteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Delete)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Delete)
     }
 
     async fn regenerate(&self, request: v1::RegenerateRequest) -> Result<v1::RegenerateResponse, Error> {
@@ -268,6 +286,6 @@ impl SessionStore for Client {
         }
         let build =
             |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(build).await?, Regenerate)
+        expect!(self.caller.mutate(request.encoded_len(), build).await?, Regenerate)
     }
 }

@@ -1,124 +1,136 @@
-//! One pipeline to one node: whatever callers have queued goes out as one message, answers find their callers by tag.
+//! A connection to one node, from the dial to its end, and a call over it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prost::Message as _;
 use quorate_proto::v1;
-use quorate_proto::v1::cluster_client::ClusterClient;
-use quorate_proto::v1::sessions_client::SessionsClient;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
-use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::Endpoint;
 
-use crate::error::{Error, ErrorKind};
+use crate::dialler::{Dialler, Learn};
+use crate::error::Error;
+use crate::pace::Pace;
+use crate::pipeline::pump;
 
-/// Far above a round trip on a LAN, and short enough to try another node within a failover.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
-/// From connected to the pipeline's response headers.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
-/// A node that does not name the members by then is not waited for.
-const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
-/// A node that answers no ping within this is given up.
-const PING_INTERVAL: Duration = Duration::from_millis(500);
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
-/// Operations in one message.
-const BATCH_MAX: usize = 512;
+/// Far above a round trip on a LAN, and short enough to try another node within a failover. The dial goes on.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Operations queued or unanswered on one connection; more callers wait. A server reads no further at 4,096.
 const IN_FLIGHT_MAX: usize = 4_000;
-/// A message is closed once it has this many bytes; servers take 4 MiB.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-
+/// The longest message that a server takes.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// The longest operation, as its request is encoded: around it go a tag, a time limit, a request id, and lengths.
+pub(crate) const OPERATION_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 128;
 /// Why an operation on a connection has no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Broken {
     /// It never left this process.
     NotSent(String),
+    /// Nor did this: the node is still being dialled, and that takes long.
+    Dialling,
     /// It was sent; the node may have taken it.
     Lost(String),
     /// No answer in time. Unless it was sent it never will be.
     TimedOut { sent: bool },
+    /// The node did not read it: it is too long. It is so for every try.
+    TooLarge(Box<Error>),
 }
 
-type Answered = Result<v1::Answer, Broken>;
+pub(crate) type Answered = Result<v1::Answer, Broken>;
 
-struct Queued {
-    operation: v1::Operation,
-    answer: oneshot::Sender<Answered>,
-    claim: Claim,
+/// An operation on its way to the node.
+pub(crate) struct Queued {
+    pub(crate) operation: v1::Operation,
+    pub(crate) answer: oneshot::Sender<Answered>,
+    pub(crate) claim: Claim,
 }
 
 /// Who was first: the connection that sends an operation, or the caller who withdraws it. Without it a caller could
 /// take for unsent what is sent a moment later.
 #[derive(Clone, Default)]
-struct Claim(Arc<AtomicBool>);
+pub(crate) struct Claim(Arc<AtomicBool>);
 
 impl Claim {
     /// Whether it was free; from now on it is taken.
-    fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Debug)]
+enum Stage {
+    Dialling,
+    Open,
+    Ended(String),
 }
 
 /// A connection; clones share it. It dials at once and never again: a broken one is replaced.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    queue: mpsc::Sender<Queued>,
-    room: Arc<Semaphore>,
+    inner: Arc<Inner>,
 }
 
-/// Told the client addresses of the cluster's members, once the node has named them.
-pub(crate) type Learn = Box<dyn FnOnce(Vec<String>) + Send>;
+#[derive(Debug)]
+struct Inner {
+    queue: mpsc::Sender<Queued>,
+    room: Semaphore,
+    begun: Instant,
+    stage: watch::Receiver<Stage>,
+    silence: Arc<Silence>,
+}
 
-/// Where and how to dial `address`, `host:port` or `http://host:port`.
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {
-    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(uri).map_err(|_| {
-        Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: use host:port"))
-    })?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(8 << 20))
+/// Since when a node has let calls time out without answering any.
+#[derive(Debug, Default)]
+struct Silence {
+    since: Mutex<Option<Instant>>,
 }
 
 impl Connection {
-    /// Starts dialling `endpoint` in the background.
-    pub(crate) fn open(endpoint: Endpoint, learn: Learn) -> Self {
+    /// Starts dialling `endpoint` in the background. `pace` is told how it goes.
+    pub(crate) fn open(dialler: Dialler, endpoint: Endpoint, pace: Arc<Pace>, learn: Learn) -> Self {
         let (queue, queued) = mpsc::channel(IN_FLIGHT_MAX);
-        tokio::spawn(run(endpoint, queued, learn));
-        Connection { queue, room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+        let (told, stage) = watch::channel(Stage::Dialling);
+        let silence = Arc::new(Silence::default());
+        let line = Line { pace, told, silence: Arc::clone(&silence) };
+        tokio::spawn(line.run(dialler, endpoint, queued, learn));
+        let room = Semaphore::new(IN_FLIGHT_MAX);
+        Connection { inner: Arc::new(Inner { queue, room, begun: Instant::now(), stage, silence }) }
     }
 
     /// Whether `other` is this connection, and not one that replaced it.
     pub(crate) fn is(&self, other: &Connection) -> bool {
-        self.queue.same_channel(&other.queue)
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Whether it has broken.
     pub(crate) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.inner.queue.is_closed()
+    }
+
+    /// Whether it is being dialled for so long that others should be asked first.
+    pub(crate) fn is_stuck(&self) -> bool {
+        matches!(*self.inner.stage.borrow(), Stage::Dialling) && self.inner.begun.elapsed() >= PATIENCE
+    }
+
+    /// A call timed out: for how long no call has been answered since one did.
+    pub(crate) fn silent(&self) -> Duration {
+        self.inner.silence.since.lock().get_or_insert_with(Instant::now).elapsed()
     }
 
     /// Sends an operation and waits for its answer, until `until` at most. The tag is set here.
     pub(crate) async fn call(&self, operation: v1::Operation, until: Instant) -> Answered {
+        self.wait_open(until).await?;
         let claim = Claim::default();
         let asked = async {
-            let closed = || Broken::NotSent("the connection is closed".into());
+            let closed = || Broken::NotSent(self.why_ended());
             // Held until this call ends.
-            let _room = self.room.acquire().await.map_err(|_| closed())?;
+            let _room = self.inner.room.acquire().await.map_err(|_| closed())?;
             let (answer, answered) = oneshot::channel();
             let queued = Queued { operation, answer, claim: claim.clone() };
-            self.queue.send(queued).await.map_err(|_| closed())?;
+            self.inner.queue.send(queued).await.map_err(|_| closed())?;
             match answered.await {
                 Ok(answered) => answered,
                 Err(_) if claim.take() => Err(closed()),
@@ -127,123 +139,68 @@ impl Connection {
         };
         timeout_at(until, asked).await.unwrap_or_else(|_| Err(Broken::TimedOut { sent: !claim.take() }))
     }
-}
 
-async fn run(endpoint: Endpoint, mut queued: mpsc::Receiver<Queued>, learn: Learn) {
-    let reason = match dial(endpoint, learn).await {
-        Ok((outbound, inbound)) => pump(outbound, inbound, &mut queued).await,
-        Err(reason) => reason,
-    };
-    tracing::debug!(reason, "a connection ended");
-    queued.close();
-    while let Some(Queued { answer, .. }) = queued.recv().await {
-        // A caller who has gone needs no answer.
-        let _ = answer.send(Err(Broken::NotSent(reason.clone())));
-    }
-}
-
-type Inbound = tonic::Streaming<v1::PipelineResponse>;
-
-async fn dial(
-    endpoint: Endpoint,
-    learn: Learn,
-) -> Result<(mpsc::Sender<v1::PipelineRequest>, Inbound), String> {
-    let channel = endpoint.connect().await.map_err(|error| explain(&error))?;
-    // Whoever could be reached tells who else is there, for when this node is gone.
-    tokio::spawn(ask_members(channel.clone(), learn));
-    let (outbound, requests) = mpsc::channel(16);
-    let mut request = Request::new(ReceiverStream::new(requests));
-    request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
-    let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-    let response = timeout(OPEN_TIMEOUT, client.pipeline(request)).await;
-    let response = response.map_err(|_| "the node did not open a pipeline in time".to_owned())?;
-    Ok((outbound, response.map_err(|status| status.message().to_owned())?.into_inner()))
-}
-
-async fn ask_members(channel: Channel, learn: Learn) {
-    let mut client = ClusterClient::new(channel);
-    if let Ok(Ok(status)) = timeout(MEMBERS_TIMEOUT, client.status(v1::StatusRequest::default())).await {
-        learn(status.into_inner().members.into_iter().map(|member| member.client_address).collect());
-    }
-}
-
-/// The innermost cause says most: "connection refused" instead of "transport error".
-pub(crate) fn explain(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-/// What was sent and is not answered yet, by tag.
-type Unanswered = Mutex<HashMap<u64, oneshot::Sender<Answered>>>;
-
-/// Runs until the stream breaks or no client is left; says why. What is unanswered then is lost.
-async fn pump(
-    outbound: mpsc::Sender<v1::PipelineRequest>,
-    inbound: Inbound,
-    queued: &mut mpsc::Receiver<Queued>,
-) -> String {
-    let unanswered = Unanswered::default();
-    let reason = tokio::select! {
-        reason = send(&outbound, queued, &unanswered) => reason,
-        reason = receive(inbound, &unanswered) => reason,
-    };
-    for (_, answer) in unanswered.into_inner() {
-        let _ = answer.send(Err(Broken::Lost(reason.clone())));
-    }
-    reason
-}
-
-async fn send(
-    outbound: &mpsc::Sender<v1::PipelineRequest>,
-    queued: &mut mpsc::Receiver<Queued>,
-    unanswered: &Unanswered,
-) -> String {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut next_tag = 0;
-    loop {
-        if queued.recv_many(&mut batch, BATCH_MAX).await == 0 {
-            return "no client uses it any more".into();
+    /// Waits while it is dialled, for as long as a caller is to be kept from other nodes.
+    async fn wait_open(&self, until: Instant) -> Result<(), Broken> {
+        if !matches!(*self.inner.stage.borrow(), Stage::Dialling) {
+            return Ok(());
         }
-        let mut waiting = batch.drain(..).peekable();
-        while waiting.peek().is_some() {
-            let mut operations = Vec::new();
-            let mut bytes = 0;
-            while bytes < BATCH_BYTES_MAX
-                && let Some(Queued { mut operation, answer, claim }) = waiting.next()
-            {
-                // What its caller gave up, or withdrew, before it was sent is not sent.
-                if answer.is_closed() || !claim.take() {
-                    continue;
-                }
-                next_tag += 1;
-                operation.tag = next_tag;
-                bytes += operation.encoded_len();
-                unanswered.lock().insert(next_tag, answer);
-                operations.push(operation);
-            }
-            if !operations.is_empty() && outbound.send(v1::PipelineRequest { operations }).await.is_err() {
-                return "the pipeline is closed".into();
-            }
+        let mut stage = self.inner.stage.clone();
+        let dialled = stage.wait_for(|stage| !matches!(stage, Stage::Dialling));
+        // Its task is gone when the channel is closed: the queue says so too.
+        timeout_at(until.min(Instant::now() + PATIENCE), dialled)
+            .await
+            .map_or(Err(Broken::Dialling), |_| Ok(()))
+    }
+
+    fn why_ended(&self) -> String {
+        match &*self.inner.stage.borrow() {
+            Stage::Ended(reason) => reason.clone(),
+            Stage::Dialling | Stage::Open => "the connection is closed".into(),
         }
     }
 }
 
-async fn receive(mut inbound: Inbound, unanswered: &Unanswered) -> String {
-    loop {
-        match inbound.message().await {
-            Ok(Some(response)) => {
-                let mut unanswered = unanswered.lock();
-                for answer in response.answers {
-                    if let Some(waiting) = unanswered.remove(&answer.tag) {
-                        let _ = waiting.send(Ok(answer));
+/// The task's side of a connection.
+struct Line {
+    pace: Arc<Pace>,
+    told: watch::Sender<Stage>,
+    silence: Arc<Silence>,
+}
+
+impl Line {
+    async fn run(
+        self,
+        dialler: Dialler,
+        endpoint: Endpoint,
+        mut queued: mpsc::Receiver<Queued>,
+        learn: Learn,
+    ) {
+        let mut answered = false;
+        let reason = match dialler.dial(endpoint, learn).await {
+            Ok((outbound, inbound)) => {
+                self.told.send_replace(Stage::Open);
+                let heard = || {
+                    // Only now: a proxy takes a stream for a node that is down.
+                    if !std::mem::replace(&mut answered, true) {
+                        self.pace.answered();
                     }
-                }
+                    *self.silence.since.lock() = None;
+                };
+                pump(outbound, inbound, &mut queued, heard).await
             }
-            Ok(None) => return "the node ended the pipeline".into(),
-            Err(status) => return status.message().to_owned(),
+            Err(reason) => reason,
+        };
+        tracing::debug!(reason, "a connection ended");
+        // Before any caller can know of it, or they would all dial at once.
+        if !answered {
+            self.pace.failed(&reason, Instant::now());
+        }
+        self.told.send_replace(Stage::Ended(reason.clone()));
+        queued.close();
+        while let Some(Queued { answer, .. }) = queued.recv().await {
+            // A caller who has gone needs no answer.
+            let _ = answer.send(Err(Broken::NotSent(reason.clone())));
         }
     }
 }

@@ -1,10 +1,14 @@
 //! What a failed call means for its caller.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use quorate_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt as _;
+
+/// The reason of a message that is longer than a node takes; no state of the cluster changes that.
+pub(crate) const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
 /// A call that did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,6 +20,8 @@ pub struct Error {
     metadata: HashMap<String, String>,
     retryable: bool,
     maybe_applied: bool,
+    /// In milliseconds: an error stays small. 0: nothing was asked.
+    retry_after_ms: u32,
 }
 
 /// What happened.
@@ -78,6 +84,13 @@ impl Error {
         self.maybe_applied
     }
 
+    /// How long the server asks to wait before the same call is made again; the client waited that long between its
+    /// own tries.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.retry_after_ms > 0).then(|| Duration::from_millis(self.retry_after_ms.into()))
+    }
+
     pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error {
             kind,
@@ -86,6 +99,18 @@ impl Error {
             metadata: HashMap::new(),
             retryable: kind == ErrorKind::Unavailable,
             maybe_applied: false,
+            retry_after_ms: 0,
+        }
+    }
+
+    /// An operation of `bytes` that no node would take; it was not sent.
+    pub(crate) fn too_large(bytes: usize, max_bytes: usize) -> Self {
+        let message = format!("the request has {bytes} bytes; a node takes {max_bytes} at most");
+        let facts = [("bytes", bytes), ("max_bytes", max_bytes)];
+        Error {
+            reason: Some(MESSAGE_TOO_LARGE.to_owned()),
+            metadata: facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.to_string())).collect(),
+            ..Error::local(ErrorKind::ResourceExhausted, message)
         }
     }
 
@@ -99,7 +124,8 @@ impl Error {
         } else {
             (ErrorKind::Deadline, "no answer came before the deadline")
         };
-        let (reason, metadata) = last.map_or_else(Default::default, |last| (last.reason, last.metadata));
+        let (reason, metadata, retry_after_ms) =
+            last.map_or_else(Default::default, |last| (last.reason, last.metadata, last.retry_after_ms));
         Error {
             kind,
             message: format!("{what}{cause}"),
@@ -107,6 +133,7 @@ impl Error {
             metadata,
             retryable: !maybe_applied,
             maybe_applied,
+            retry_after_ms,
         }
     }
 
@@ -117,6 +144,7 @@ impl Error {
             message: format!("the outcome is unknown: {cause}"),
             retryable: false,
             maybe_applied: true,
+            retry_after_ms: 0,
             ..cause.clone()
         }
     }
@@ -129,7 +157,7 @@ impl Error {
     /// A refusal of a mutation of which earlier tries `may` have taken effect. What the replicated state refuses is
     /// the outcome of all tries, for they share a request id; any other error speaks for the last try alone.
     pub(crate) fn after_tries(self, may: bool) -> Self {
-        if may && self.kind == ErrorKind::Other {
+        if may && (self.kind == ErrorKind::Other || self.reason() == Some(MESSAGE_TOO_LARGE)) {
             Error { maybe_applied: true, retryable: false, ..self }
         } else {
             self
@@ -142,22 +170,33 @@ impl Error {
     }
 
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
-        let (reason, metadata) = match status.get_details_error_info() {
+        let details = status.get_error_details();
+        let (reason, metadata) = match details.error_info().cloned() {
             Some(info) => (Some(info.reason), info.metadata),
             None => (None, HashMap::new()),
         };
         let flag = |key: &str| metadata.get(key).map(|value| value == "true");
-        let kind = kind_of(status.code(), &metadata);
+        let kind = match reason.as_deref() {
+            // The transport's own limit has another code than ours.
+            Some(MESSAGE_TOO_LARGE) => ErrorKind::ResourceExhausted,
+            _ => kind_of(status.code(), &metadata),
+        };
         Error {
             retryable: flag("retryable").unwrap_or(kind == ErrorKind::Unavailable),
             // Without details it comes from something between us and a node, and says nothing for sure.
             maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
+            retry_after_ms: details.retry_info().and_then(|info| info.retry_delay).map_or(0, whole_millis),
             message: status.message().to_owned(),
             kind,
             reason,
             metadata,
         }
     }
+}
+
+/// Rounded up: no earlier than asked.
+fn whole_millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 fn is_vague(kind: ErrorKind) -> bool {
@@ -220,6 +259,27 @@ mod tests {
         let error = told(Code::DeadlineExceeded, &[("retryable", "true"), ("maybe_applied", "false")]);
         assert!(error.is_retryable() && !error.may_have_taken_effect());
         assert_eq!((error.reason(), error.to_string().as_str()), (Some("REASON"), "message"));
+    }
+
+    #[test]
+    fn the_pause_asked_for_is_kept_and_never_shortened() {
+        let asked = |delay| {
+            let mut details = ErrorDetails::with_error_info("OVERLOADED", "quorate", HashMap::new());
+            details.set_retry_info(Some(delay));
+            Error::from_status(&Status::with_error_details(Code::ResourceExhausted, "", details))
+                .retry_after()
+        };
+        assert_eq!(asked(Duration::from_millis(20)), Some(Duration::from_millis(20)));
+        assert_eq!(asked(Duration::from_micros(1_500)), Some(Duration::from_millis(2)));
+        assert_eq!(asked(Duration::ZERO), None);
+        assert_eq!(told(Code::Unavailable, &[]).retry_after(), None);
+    }
+
+    #[test]
+    fn a_message_too_long_is_refused_for_good_but_says_nothing_of_earlier_tries() {
+        let error = Error::too_large(5, 4);
+        assert!(!error.is_retryable() && !error.may_have_taken_effect());
+        assert!(error.after_tries(true).may_have_taken_effect());
     }
 
     #[test]

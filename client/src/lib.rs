@@ -27,9 +27,11 @@
 //! session     what is read                       change      what is written
 //! id          SessionId                          position    Position: a place in the history
 //! error       Error: retry? took effect?         status      what nodes tell of themselves
-//! call        one operation, through retries     sequence    request ids: which are still unanswered
-//! router      which node to ask                  connection  one pipeline to one node
-//! backoff     pauses between tries
+//! call        one operation, through retries     handle      the client handle, opened once for all callers
+//! sequence    request ids: which are unanswered  router      which node to ask
+//! connection  from the dial to its end, calls    pipeline    its stream: batches out, answers in
+//! dialler     how a node is reached              pace        when an address may be dialled again
+//! backoff     pauses that grow
 //! ```
 
 mod backoff;
@@ -38,8 +40,12 @@ mod call;
 mod change;
 mod client;
 mod connection;
+mod dialler;
 mod error;
+mod handle;
 mod id;
+mod pace;
+mod pipeline;
 mod position;
 mod router;
 mod sequence;

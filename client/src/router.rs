@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_proto::v1::StatusRequest;
+use tokio::time::Instant;
 
-use crate::connection::{Connection, endpoint};
+use crate::connection::Connection;
+use crate::dialler::Dialler;
 use crate::error::{Error, ErrorKind};
+use crate::pace::Pace;
 use crate::status;
 
 const REFRESH_DEADLINE: Duration = Duration::from_secs(1);
@@ -21,17 +24,36 @@ struct Map {
     leader: Option<String>,
     /// Whom to ask while nobody is known to lead.
     next: usize,
-    connections: HashMap<String, Connection>,
+    peers: HashMap<String, Peer>,
+}
+
+/// A node that was dialled.
+#[derive(Debug)]
+struct Peer {
+    connection: Option<Connection>,
+    pace: Arc<Pace>,
+}
+
+/// How promising it is to ask a node; the lesser, the more.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outlook {
+    /// Connected, or may be dialled.
+    Good,
+    /// It is being dialled, and that takes long.
+    Slow,
+    /// It is dialled no earlier than this.
+    Resting(Instant),
 }
 
 /// The nodes, and the connections to them.
 #[derive(Debug)]
 pub(crate) struct Router {
     map: Arc<Mutex<Map>>,
+    dialler: Dialler,
 }
 
 impl Router {
-    pub(crate) fn new(endpoints: Vec<String>) -> Result<Self, Error> {
+    pub(crate) fn new(endpoints: Vec<String>, dialler: Dialler) -> Result<Self, Error> {
         if endpoints.is_empty() {
             return Err(Error::local(
                 ErrorKind::InvalidArgument,
@@ -39,16 +61,20 @@ impl Router {
             ));
         }
         for address in &endpoints {
-            endpoint(address)?;
+            dialler.endpoint(address)?;
         }
-        Ok(Router { map: Arc::new(Mutex::new(Map { endpoints, ..Map::default() })) })
+        Ok(Router { map: Arc::new(Mutex::new(Map { endpoints, ..Map::default() })), dialler })
+    }
+
+    /// How nodes are reached.
+    pub(crate) fn dialler(&self) -> Dialler {
+        self.dialler
     }
 
     /// The node to ask now.
     pub(crate) fn pick(&self) -> String {
         let map = self.map.lock();
-        let rotated = || map.endpoints.get(map.next % map.endpoints.len().max(1)).cloned();
-        map.leader.clone().or_else(rotated).unwrap_or_default()
+        map.leader.clone().or_else(|| map.most_promising().cloned()).unwrap_or_default()
     }
 
     /// All addresses known.
@@ -56,73 +82,125 @@ impl Router {
         self.map.lock().endpoints.clone()
     }
 
-    /// The connection to `address`; a broken one is replaced.
+    /// The connection to `address`. A broken one is replaced, but not for each caller who finds it broken: an address
+    /// that could not be reached rests a while. That is the one error that passes, `Unavailable`.
     pub(crate) fn connection(&self, address: &str) -> Result<Connection, Error> {
         let mut map = self.map.lock();
-        if let Some(connection) = map.connections.get(address).filter(|connection| !connection.is_closed()) {
+        let peer = map.peers.get(address);
+        let current = peer.and_then(|peer| peer.connection.as_ref());
+        if let Some(connection) = current.filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
+        if let Some(rest) = peer.and_then(|peer| peer.pace.rest(Instant::now())) {
+            return Err(Error::local(ErrorKind::Unavailable, format!("{address}: {}", rest.reason)));
+        }
+        let pace = peer.map_or_else(|| Arc::new(Pace::new()), |peer| Arc::clone(&peer.pace));
+        let endpoint = self.dialler.endpoint(address)?;
         // Weak: a connection must not keep alive the map that holds it.
-        let known = Arc::downgrade(&self.map);
+        let (known, dialler) = (Arc::downgrade(&self.map), self.dialler);
         let learn = move |members: Vec<String>| {
             if let Some(map) = known.upgrade() {
-                map.lock().learn_all(&members);
+                map.lock().learn_all(&members, &dialler);
             }
         };
-        let connection = Connection::open(endpoint(address)?, Box::new(learn));
-        map.connections.insert(address.to_owned(), connection.clone());
+        let connection = Connection::open(dialler, endpoint, Arc::clone(&pace), Box::new(learn));
+        map.peers.insert(address.to_owned(), Peer { connection: Some(connection.clone()), pace });
         Ok(connection)
     }
 
-    /// `asked` does not lead; `leader` does, if it knew one.
-    pub(crate) fn redirect(&self, asked: &str, leader: Option<&str>) {
+    /// `asked` does not lead; `leader` does, if it knew one. Whether that is to be asked now: while a dead leader is
+    /// not noticed yet it is still named, and an address may be one that nobody can dial.
+    pub(crate) fn redirect(&self, asked: &str, leader: Option<&str>) -> bool {
         let mut map = self.map.lock();
-        match leader.filter(|leader| !leader.is_empty() && *leader != asked) {
+        let leader = leader.filter(|leader| *leader != asked && map.learn(leader, &self.dialler));
+        match leader.filter(|leader| map.outlook(leader) == Outlook::Good) {
             Some(leader) => {
-                map.learn(leader);
                 map.leader = Some(leader.to_owned());
+                true
             }
-            None => map.leave(asked),
+            None => {
+                map.leave(asked);
+                false
+            }
         }
+    }
+
+    /// `asked` is no use at the moment: another node is asked next. Its connection stays.
+    pub(crate) fn pass(&self, asked: &str) {
+        self.map.lock().leave(asked);
     }
 
     /// `asked` cannot be reached over `connection`: that is dropped, another node is asked next. Of many callers who
     /// find it broken, the late ones must not drop what has replaced it by then.
     pub(crate) fn abandon(&self, asked: &str, connection: &Connection) {
         let mut map = self.map.lock();
-        if map.connections.get(asked).is_some_and(|current| current.is(connection)) {
-            map.connections.remove(asked);
+        let Some(peer) = map.peers.get_mut(asked) else { return };
+        if peer.connection.as_ref().is_some_and(|current| current.is(connection)) {
+            peer.connection = None;
             map.leave(asked);
         }
     }
 
-    /// Learns where the members are, from any node that answers.
-    pub(crate) async fn refresh(&self) {
-        for address in self.endpoints() {
-            let Ok(status) = status::ask(&address, StatusRequest::default(), REFRESH_DEADLINE).await else {
+    /// Learns where the members are, from any node that answers, the leader first.
+    pub(crate) async fn refresh(&self, until: Instant) {
+        let first = self.pick();
+        let others = self.endpoints().into_iter().filter(|address| *address != first);
+        for address in std::iter::once(first.clone()).chain(others) {
+            let deadline = until.saturating_duration_since(Instant::now()).min(REFRESH_DEADLINE);
+            if deadline.is_zero() {
+                return;
+            }
+            let Ok(status) = status::ask(self.dialler, &address, StatusRequest::default(), deadline).await
+            else {
                 continue;
             };
             let members: Vec<String> =
                 status.members.into_iter().map(|member| member.client_address).collect();
-            self.map.lock().learn_all(&members);
+            self.map.lock().learn_all(&members, &self.dialler);
             return;
         }
     }
 }
 
 impl Map {
-    /// Members that have not announced themselves have no address yet.
-    fn learn_all(&mut self, members: &[String]) {
-        for address in members.iter().filter(|address| !address.is_empty()) {
-            self.learn(address);
+    fn learn_all(&mut self, members: &[String], dialler: &Dialler) {
+        for address in members {
+            self.learn(address, dialler);
         }
     }
 
-    fn learn(&mut self, address: &str) {
+    /// Whether `address` is known, or one that can be dialled and from now on known. Members that have not announced
+    /// themselves have none yet.
+    fn learn(&mut self, address: &str, dialler: &Dialler) -> bool {
         let same = |known: &String| known.trim_start_matches("http://").trim_end_matches('/') == address;
-        if !self.endpoints.iter().any(same) {
-            self.endpoints.push(address.to_owned());
+        if self.endpoints.iter().any(same) {
+            return true;
         }
+        if address.is_empty() || dialler.endpoint(address).is_err() {
+            return false;
+        }
+        self.endpoints.push(address.to_owned());
+        true
+    }
+
+    fn outlook(&self, address: &str) -> Outlook {
+        let Some(peer) = self.peers.get(address) else { return Outlook::Good };
+        match &peer.connection {
+            Some(connection) if connection.is_closed() => {}
+            Some(connection) if connection.is_stuck() => return Outlook::Slow,
+            Some(_) => return Outlook::Good,
+            None => {}
+        }
+        peer.pace.rest(Instant::now()).map_or(Outlook::Good, |rest| Outlook::Resting(rest.until))
+    }
+
+    /// The first of the most promising, from `next` on.
+    fn most_promising(&self) -> Option<&String> {
+        let (before, after) = self.endpoints.split_at_checked(self.next % self.endpoints.len().max(1))?;
+        let rotated = after.iter().chain(before);
+        // Most often it is the first one: each call that knows no leader comes by here.
+        let good = rotated.clone().find(|address| self.outlook(address) == Outlook::Good);
+        good.or_else(|| rotated.min_by_key(|address| self.outlook(address)))
     }
 
     /// `asked` is no use: forget that it leads, ask the one after it next.
@@ -142,7 +220,7 @@ mod tests {
     use super::*;
 
     fn router() -> Router {
-        Router::new(vec!["a:1".into(), "b:1".into(), "c:1".into()]).unwrap()
+        Router::new(vec!["a:1".into(), "b:1".into(), "c:1".into()], Dialler::default()).unwrap()
     }
 
     #[tokio::test]
@@ -156,6 +234,26 @@ mod tests {
         assert_eq!(router.endpoints().len(), 4);
         router.redirect("d:1", None);
         assert_eq!(router.pick(), "b:1");
+        assert!(!router.redirect("b:1", Some("not an endpoint")), "nobody can dial it");
+        assert_eq!((router.pick().as_str(), router.endpoints().len()), ("c:1", 4));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_rests_is_asked_after_all_others() {
+        let router = router();
+        for (address, reason) in [("a:1", "refused"), ("b:1", "timed out")] {
+            let connection = router.connection(address).unwrap();
+            router.abandon(address, &connection);
+            let pace = Arc::clone(&router.map.lock().peers[address].pace);
+            // Long enough for the test.
+            (0..12).for_each(|_| pace.failed(reason, Instant::now() + Duration::from_secs(60)));
+        }
+        router.map.lock().next = 0;
+        assert_eq!(router.pick(), "c:1");
+        let error = router.connection("b:1").unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unavailable, "b:1: timed out"));
+        assert!(!router.redirect("c:1", Some("a:1")), "a dead leader that is still named");
+        assert_eq!(router.pick(), "c:1");
     }
 
     #[tokio::test]
@@ -180,8 +278,8 @@ mod tests {
 
     #[test]
     fn a_bad_endpoint_is_refused() {
-        let error = Router::new(vec!["not an endpoint".into()]).unwrap_err();
+        let error = Router::new(vec!["not an endpoint".into()], Dialler::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        assert!(Router::new(vec![]).is_err());
+        assert!(Router::new(vec![], Dialler::default()).is_err());
     }
 }

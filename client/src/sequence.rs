@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_proto::v1;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 /// The server keeps outcomes for 4,096 sequences beyond the lowest unanswered one: stay below.
-const SPREAD_MAX: u64 = 4_000;
+const SPREAD_MAX: usize = 4_000;
 
 #[derive(Debug)]
 struct Book {
@@ -27,35 +27,35 @@ impl Book {
 pub(crate) struct Sequences {
     client: u64,
     book: Mutex<Book>,
-    answered: Notify,
+    /// A permit for each sequence that may be taken now: what is missing from all of them is `next - lowest`. Who
+    /// waited longest goes first, and an answer wakes no more of them than can go on.
+    room: Semaphore,
 }
 
 impl Sequences {
     pub(crate) fn new(client: u64) -> Arc<Self> {
         let book = Mutex::new(Book { next: 1, outstanding: BTreeSet::new() });
-        Arc::new(Sequences { client, book, answered: Notify::new() })
+        Arc::new(Sequences { client, book, room: Semaphore::new(SPREAD_MAX) })
     }
 
     /// Takes the next sequence; waits while too many beyond the lowest unanswered one are taken.
     pub(crate) async fn take(self: &Arc<Self>) -> Ticket {
-        loop {
-            let answered = self.answered.notified();
-            if let Some(ticket) = self.try_take() {
-                return ticket;
-            }
-            answered.await;
-        }
-    }
-
-    fn try_take(self: &Arc<Self>) -> Option<Ticket> {
+        self.room.acquire().await.expect("it is never closed").forget();
         let mut book = self.book.lock();
-        if book.next - book.lowest() >= SPREAD_MAX {
-            return None;
-        }
         let sequence = book.next;
         book.next += 1;
         book.outstanding.insert(sequence);
-        Some(Ticket { sequences: Arc::clone(self), sequence })
+        Ticket { sequences: Arc::clone(self), sequence }
+    }
+
+    fn release(&self, sequence: u64) {
+        let mut book = self.book.lock();
+        let before = book.lowest();
+        book.outstanding.remove(&sequence);
+        let passed = book.lowest() - before;
+        drop(book);
+        // Never more than were taken.
+        self.room.add_permits(usize::try_from(passed).unwrap_or(SPREAD_MAX));
     }
 }
 
@@ -76,16 +76,21 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.sequences.book.lock().outstanding.remove(&self.sequence);
-        self.sequences.answered.notify_waiters();
+        self.sequences.release(self.sequence);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
 
     use super::*;
+
+    /// A sequence if one may be taken now.
+    fn taken(sequences: &Arc<Sequences>) -> Option<Ticket> {
+        sequences.take().now_or_never()
+    }
 
     proptest! {
         /// The server forgets all below `lowest_unanswered`: it must never pass one that may be sent again.
@@ -95,7 +100,7 @@ mod tests {
             let mut held: Vec<Ticket> = Vec::new();
             for (take, which) in steps {
                 if take || held.is_empty() {
-                    held.push(sequences.try_take().unwrap());
+                    held.push(taken(&sequences).unwrap());
                 } else {
                     held.swap_remove(which.index(held.len()));
                 }
@@ -111,12 +116,32 @@ mod tests {
     #[test]
     fn a_stuck_sequence_holds_new_ones_back_until_it_is_released() {
         let sequences = Sequences::new(7);
-        let stuck = sequences.try_take().unwrap();
+        let stuck = taken(&sequences).unwrap();
         for _ in 1..SPREAD_MAX {
-            drop(sequences.try_take().unwrap());
+            drop(taken(&sequences).unwrap());
         }
-        assert!(sequences.try_take().is_none());
+        assert!(taken(&sequences).is_none());
         drop(stuck);
-        assert!(sequences.try_take().is_some());
+        assert!(taken(&sequences).is_some());
+    }
+
+    #[test]
+    fn who_waits_longest_goes_first() {
+        let sequences = Sequences::new(7);
+        let stuck = taken(&sequences).unwrap();
+        let mut held: Vec<_> = (1..SPREAD_MAX).map(|_| taken(&sequences).unwrap()).collect();
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(sequences.take())).collect();
+        assert!(waiting.iter_mut().all(|take| take.as_mut().now_or_never().is_none()));
+        held.pop();
+        assert!(
+            waiting.iter_mut().all(|take| take.as_mut().now_or_never().is_none()),
+            "the lowest is still unanswered"
+        );
+        drop(stuck);
+        assert!(waiting[1].as_mut().now_or_never().is_none(), "it is not its turn");
+        assert!(waiting[0].as_mut().now_or_never().is_some());
+        assert!(taken(&sequences).is_none());
+        held.clear();
+        assert!(waiting[1].as_mut().now_or_never().is_some());
     }
 }

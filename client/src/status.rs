@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_proto::v1::StatusRequest;
 use quorate_proto::v1::cluster_client::ClusterClient;
 
-use crate::connection::{endpoint, explain};
+use crate::dialler::{Dialler, explain};
 use crate::error::{Error, ErrorKind};
 
 /// One node's view of itself and the cluster: `quorate.v1.StatusResponse`.
@@ -13,12 +13,15 @@ pub type NodeStatus = quorate_proto::v1::StatusResponse;
 
 /// Asks one node.
 pub(crate) async fn ask(
+    dialler: Dialler,
     address: &str,
     request: StatusRequest,
     deadline: Duration,
 ) -> Result<NodeStatus, Error> {
     let asked = async {
-        let channel = endpoint(address)?.connect().await.map_err(|error| {
+        // There is no other node to turn to meanwhile: it has all the time there is to be reached.
+        let dialler = Dialler { connect_timeout: deadline, ..dialler };
+        let channel = dialler.endpoint(address)?.connect().await.map_err(|error| {
             Error::local(ErrorKind::Unavailable, format!("cannot reach {address}: {}", explain(&error)))
         })?;
         let response = ClusterClient::new(channel).status(request).await;

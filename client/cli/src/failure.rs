@@ -33,6 +33,15 @@ pub(crate) enum Failure {
         #[from]
         error: quorate_client::Error,
     },
+    /// Nobody knows whether the session has the new id.
+    #[error("{error}; {}", unconfirmed(*renamed, place))]
+    Unconfirmed {
+        error: Box<quorate_client::Error>,
+        /// Where the new id was written.
+        place: String,
+        /// Whether it was to replace another id, not to be the first one.
+        renamed: bool,
+    },
     /// The session is there, the attribute asked for is not.
     #[error("the session has no attribute {0:?}; `session get` without --raw lists them")]
     NoAttribute(String),
@@ -58,6 +67,16 @@ pub(crate) enum Failure {
         /// Operations that were measured, failed ones included.
         operations: u64,
     },
+}
+
+/// What to do about a new id of which nobody knows whether it is in use.
+fn unconfirmed(renamed: bool, place: &str) -> String {
+    match renamed {
+        true => format!(
+            "either id may be the live one: keep both, and read the session with the new one first, which {place}"
+        ),
+        false => format!("the session may exist: read it before trying again, its id {place}"),
+    }
 }
 
 /// What the client says about `error`.
@@ -91,6 +110,7 @@ impl Failure {
             Failure::Usage(_) => Exit::Usage,
             Failure::Read { .. } | Failure::Write { .. } => Exit::Other,
             Failure::Client { error } => verdict(error).exit(),
+            Failure::Unconfirmed { error, .. } => verdict(error).exit(),
             Failure::NoAttribute(_) => Exit::NotFound,
             Failure::NoQuorum(_) | Failure::NotCompared(_) => Exit::Unavailable,
             Failure::DigestsDiffer { .. } | Failure::Bench { .. } => Exit::Other,
@@ -114,14 +134,16 @@ impl Failure {
     }
 
     fn body(&self) -> ErrorBody<'_> {
+        fn refused(error: &quorate_client::Error) -> (&str, Option<&str>, bool, bool) {
+            let verdict = verdict(error);
+            (verdict.name(), error.reason(), verdict.retryable, verdict.maybe_applied)
+        }
         let (kind, reason, retryable, maybe_applied) = match self {
             Failure::Usage(_) => ("usage", None, false, false),
             Failure::Read { .. } => ("read", None, true, false),
             Failure::Write { .. } => ("write", None, false, true),
-            Failure::Client { error } => {
-                let verdict = verdict(error);
-                (verdict.name(), error.reason(), verdict.retryable, verdict.maybe_applied)
-            }
+            Failure::Client { error } => refused(error),
+            Failure::Unconfirmed { error, .. } => refused(error),
             Failure::NoAttribute(_) => ("not_found", Some("NO_SUCH_ATTRIBUTE"), false, false),
             Failure::NoQuorum(_) => ("unavailable", Some("NO_QUORUM"), true, false),
             Failure::NotCompared(_) => ("unavailable", Some("NOT_COMPARED"), true, false),

@@ -129,6 +129,43 @@ async fn exit_codes_tell_what_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_id_is_told_when_the_outcome_is_unknown() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("id").display().to_string();
+    let read = |path: &str| std::fs::read_to_string(path).expect("saved").trim().to_owned();
+
+    node.lose_answer();
+    let created = run(at, &["session", "create", "user=alice", "--quiet"], b"").await;
+    assert_eq!(created.code, 6, "{}", created.stderr);
+    let first = created.text().trim().to_owned();
+    assert!(node.session(&first).is_some() && !created.stderr.contains(&first), "{}", created.stderr);
+    node.lose_answer();
+    let created = run(at, &["session", "create", "user=alice", "--save-id", &file], b"").await;
+    assert_eq!((created.code, created.text()), (6, ""), "{}", created.stderr);
+    let old = read(&file);
+    assert!(node.session(&old).is_some() && created.stderr.contains(&file), "{}", created.stderr);
+
+    node.lose_answer();
+    let regenerate = ["session", "regenerate", "--id-file", &file, "--save-id", &file, "--output", "json"];
+    let renewed = run(at, &regenerate, b"").await;
+    assert_eq!((renewed.code, renewed.text()), (6, ""), "{}", renewed.stderr);
+    let error = renewed.error();
+    assert_eq!((&error["kind"], &error["maybe_applied"]), (&"outcome_unknown".into(), &true.into()));
+    assert!(error["message"].as_str().is_some_and(|told| told.contains("either id may be the live one")));
+    assert_eq!(read(&file), old, "the old id may be the live one");
+    let new = read(&format!("{file}.new"));
+    assert!(node.session(&new).is_some() && !renewed.stderr.contains(&new), "{}", renewed.stderr);
+
+    node.lose_answer();
+    let renewed = run(at, &["session", "regenerate", "-", "--output", "json"], new.as_bytes()).await;
+    assert_eq!(renewed.code, 6, "{}", renewed.stderr);
+    let told: serde_json::Value = serde_json::from_slice(&renewed.stdout).expect("JSON on standard output");
+    assert!(node.session(told["id"].as_str().expect("the new id")).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_is_unavailable_and_nothing_happened() {
     let nobody = nobody();
     let create = ["session", "create", "user=alice", "--deadline", "300ms", "--output", "json"];

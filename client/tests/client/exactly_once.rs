@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fake::{Cluster, Fault, builder, client};
+use crate::fake::{Cluster, Fault, builder, client, eventually};
 use quorate_client::{ErrorKind, NewSession, Patch, SessionId};
 use quorate_proto::v1::RequestId;
 use rand::rngs::StdRng;
@@ -94,6 +94,49 @@ async fn many_callers_on_a_forgotten_handle_open_one_new_one() {
     assert_eq!(cluster.look(|state| (state.opened, state.effects.len())), (2, 51));
 }
 
+/// Each of them used to take the opening with it when it went away, so that none ever had a handle.
+#[tokio::test]
+async fn callers_that_go_away_do_not_take_the_opening_of_the_handle_with_them() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    node.hold_open();
+    let client = client(&[&node]);
+    let asked = || cluster.look(|state| state.open_attempts);
+    for _ in 0..20 {
+        let given_up = client.create(numbered(1));
+        let seen = async {
+            eventually(|| asked() > 0).await;
+            tokio::task::yield_now().await;
+        };
+        tokio::select! {
+            biased;
+            _ = given_up => panic!("the handle is held"),
+            () = seen => {}
+        }
+    }
+    let waiting = [client.create(numbered(2)), client.create(numbered(3))].map(Box::pin);
+    let (created, ()) = tokio::join!(futures_util::future::join_all(waiting), async { node.release() });
+    assert!(created.iter().all(Result::is_ok), "they have the handle that those who went away had asked for");
+    assert_eq!((asked(), cluster.look(|state| state.opened)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_deadline_shorter_than_the_opening_of_the_handle_does_not_start_it_again() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    node.hold_open();
+    let client = builder(&[&node]).deadline(Duration::from_millis(50)).build().expect("valid");
+    for _ in 0..5 {
+        let error = client.create(numbered(1)).await.expect_err("the handle is held");
+        assert!(!error.may_have_taken_effect() && error.is_retryable(), "{error}");
+    }
+    node.release();
+    eventually(|| cluster.look(|state| state.opened) > 0).await;
+    let created = async { while client.create(numbered(1)).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(5), created).await.expect("the handle is open");
+    assert_eq!(cluster.look(|state| (state.open_attempts, state.opened)), (1, 1));
+}
+
 #[tokio::test]
 async fn a_request_forgotten_after_a_lost_try_is_of_unknown_outcome() {
     for reason in ["UNKNOWN_CLIENT", "STALE_REQUEST"] {
@@ -118,7 +161,8 @@ async fn a_cluster_that_knows_no_handle_is_not_flooded_with_new_ones() {
     node.always(Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![]));
     let client = builder(&[&node]).deadline(Duration::from_millis(300)).build().expect("valid");
     let error = client.create(numbered(1)).await.expect_err("never taken");
-    assert!(!error.may_have_taken_effect(), "{error}");
+    // The deadline may cut off the answer to the last try.
+    assert!(cluster.look(|state| state.effects.is_empty()), "{error}");
     let opened = cluster.look(|state| state.opened);
     assert!((2..=20).contains(&opened), "{opened} handles were opened");
 }
@@ -138,6 +182,22 @@ async fn an_answer_that_says_nothing_leaves_the_outcome_open() {
     }
 }
 
+/// The new id used to be drawn inside and lost with the error, and the session with it.
+#[tokio::test]
+async fn a_new_id_is_known_when_the_outcome_is_not() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let client = client(&[&node]);
+    let created = client.create(numbered(1)).await.expect("created");
+    let forgotten =
+        Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![("maybe_applied", "true")]);
+    node.script([Fault::DropAfter, forgotten]);
+    let new_id = SessionId::random();
+    let error = client.regenerate_to(&created.id, new_id.clone()).await.expect_err("nobody can know");
+    assert!(error.may_have_taken_effect(), "{error}");
+    assert_eq!(client.get(&new_id).await.expect("the new id is the live one").attributes["n"].as_ref(), b"1");
+}
+
 #[tokio::test]
 async fn a_fault_of_the_node_leaves_the_outcome_of_an_earlier_try_open() {
     let cluster = Cluster::default();
@@ -155,11 +215,7 @@ async fn a_caller_that_goes_away_leaves_the_books_in_order() {
     let session = client.create(numbered(0)).await.expect("created").id;
     node.script([Fault::Hold]);
     let given_up = client.patch(&session, Patch::new().set("n", "late"));
-    let seen = async {
-        while cluster.attempts().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
+    let seen = eventually(|| cluster.attempts().len() >= 2);
     tokio::select! {
         _ = given_up => panic!("it is held"),
         () = seen => {}
@@ -183,21 +239,18 @@ async fn a_caller_that_goes_away_leaves_the_books_in_order() {
 async fn an_unanswered_mutation_holds_others_back_within_the_servers_window() {
     let cluster = Cluster::default();
     let node = cluster.node().await;
-    let client = client(&[&node]);
+    // The callers wait for one that is stuck until all the others were seen, however slow the machine is.
+    let client = builder(&[&node]).deadline(Duration::from_secs(60)).build().expect("valid");
     let session = client.create(numbered(0)).await.expect("created").id;
     node.script([Fault::Hold]);
     let stuck = tokio::spawn({
         let (client, session) = (client.clone(), session.clone());
         async move { client.patch(&session, Patch::new().set("stuck", "yes")).await }
     });
-    while cluster.attempts().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    eventually(|| cluster.attempts().len() >= 2).await;
     let patches = (0..4_200).map(|n| client.patch(&session, Patch::new().set("n", n.to_string())));
     let release = async {
-        while cluster.look(|state| state.effects.len()) < 4_000 {
-            tokio::task::yield_now().await;
-        }
+        eventually(|| cluster.look(|state| state.effects.len()) >= 4_000).await;
         let held = cluster.look(|state| state.effects.len());
         node.release();
         held

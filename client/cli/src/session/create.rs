@@ -4,15 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use quorate_client::NewSession;
+use quorate_client::{NewSession, SessionId};
 
-use super::receipt::NewId;
-use super::target::{IdFile, Secret, read_id};
+use super::delivery::Delivery;
+use super::target::{Secret, read_id};
 use crate::arguments::positive_duration;
 use crate::attribute::{AttributeArgument, SYNTAX_HELP, resolve};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Format, print_bytes};
 
 fn after_help() -> String {
     format!(
@@ -27,9 +26,10 @@ Examples:
 
 The id is made here, from the operating system's randomness, unless --id gives one. It is a
 secret: whoever knows it is the user. --save-id keeps it off the screen, in a file that only you
-can read.
+can read. With exit code 6 the session may exist: its id is printed or saved all the same.
 
-JSON: {{\"id\", \"handle\", \"version\", \"position\"}}, without \"id\" after --save-id."
+JSON: {{\"id\", \"handle\", \"version\", \"position\"}}, without \"id\" after --save-id;
+  with exit code 6 {{\"id\"}}, or nothing after --save-id."
     )
 }
 
@@ -74,14 +74,13 @@ pub(crate) struct CreateArguments {
 ///
 /// # Errors
 ///
-/// [`Failure::Client`] when it was not created; others for bad input and output.
+/// [`Failure::Client`] when it was not created, [`Failure::Unconfirmed`] when nobody knows; others for bad input and output.
 pub(crate) async fn run(context: &mut Context, arguments: CreateArguments) -> Result<(), Failure> {
-    let quiet = arguments.quiet && context.format == Format::Table;
-    let mut new = NewSession::new();
-    if arguments.id.is_some() || arguments.id_file.is_some() {
-        let id = read_id(arguments.id.as_ref(), arguments.id_file.as_deref(), &mut context.input)?;
-        new = new.id(id);
-    }
+    let id = match arguments.id.is_some() || arguments.id_file.is_some() {
+        true => read_id(arguments.id.as_ref(), arguments.id_file.as_deref(), &mut context.input)?,
+        false => SessionId::random(),
+    };
+    let mut new = NewSession::new().id(id.clone());
     new = new.attributes(resolve(&arguments.attributes, &mut context.input)?);
     if let Some(principal) = arguments.principal {
         new = new.principal(principal);
@@ -92,21 +91,12 @@ pub(crate) async fn run(context: &mut Context, arguments: CreateArguments) -> Re
     if let Some(absolute) = arguments.absolute {
         new = new.absolute_timeout(absolute);
     }
-    let file = arguments.save_id.as_deref().map(IdFile::open).transpose()?;
-
-    let created = context.client.create(new).await?;
-    if quiet {
-        return print_bytes(format!("{}\n", created.id.reveal()).as_bytes());
+    let delivery = Delivery::open(arguments.save_id.as_deref(), arguments.quiet)?;
+    match context.client.create(new).await {
+        Ok(created) => delivery.deliver(context, &created),
+        Err(error) if error.may_have_taken_effect() => {
+            Err(delivery.deliver_unconfirmed(context, error, &id, None))
+        }
+        Err(error) => Err(error.into()),
     }
-    let mut id = Some(created.id.reveal().to_owned());
-    if let Some(file) = file {
-        file.save(&created.id)?;
-        id = None;
-    }
-    context.print(&NewId {
-        id,
-        handle: created.handle,
-        version: created.version,
-        position: created.position.to_string(),
-    })
 }

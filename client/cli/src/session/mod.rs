@@ -2,12 +2,14 @@
 //!
 //! # Layout
 //!
-//! - `target`: which session is meant, and where a new id goes.
+//! - `target`: which session is meant, and the file that a new id goes to.
+//! - `delivery`: how a new id reaches whoever asked for it.
 //! - `change`: what `set` and `patch` have in common.
 //! - `receipt`: what a change answers.
 
 mod change;
 mod create;
+mod delivery;
 mod get;
 mod patch;
 mod receipt;

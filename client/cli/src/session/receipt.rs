@@ -28,6 +28,18 @@ impl Report for NewId {
     }
 }
 
+/// An id that a session may have or not.
+#[derive(Debug, Serialize)]
+pub(crate) struct MaybeId {
+    pub(crate) id: String,
+}
+
+impl Report for MaybeId {
+    fn table(&self) -> String {
+        pairs(&[("id", self.id.clone())])
+    }
+}
+
 /// A session that was changed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Changed {
@@ -82,6 +94,10 @@ mod tests {
         assert_eq!(render(Format::Table, &new), "id        ID\nhandle    ab\nversion   1\nposition  c-7\n");
         let saved = NewId { id: None, ..new };
         assert!(!render(Format::Json, &saved).contains("\"id\""), "a saved id is not printed");
+
+        let maybe = MaybeId { id: "ID".into() };
+        assert_eq!(render(Format::Json, &maybe), "{\n  \"id\": \"ID\"\n}\n");
+        assert_eq!(render(Format::Table, &maybe), "id  ID\n");
 
         let changed = Changed { version: 2, position: "c-8".into() };
         assert_eq!(render(Format::Json, &changed), "{\n  \"version\": 2,\n  \"position\": \"c-8\"\n}\n");

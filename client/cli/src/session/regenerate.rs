@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use quorate_client::SessionId;
 
-use super::receipt::NewId;
-use super::target::{ID_HELP, IdFile, Target};
+use super::delivery::Delivery;
+use super::target::{ID_HELP, Target};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{Format, print_bytes};
 
 fn after_help() -> String {
     format!(
@@ -19,9 +19,13 @@ Examples:
 
 Do this when a user signs in: an id that was planted before is worth nothing afterwards.
 
+With exit code 6 either id may be the live one. The new one is printed or saved all the same; to
+FILE.new if the FILE of --save-id holds the old one, which is kept.
+
 {ID_HELP}
 
-JSON: {{\"id\", \"handle\", \"version\", \"position\"}}, without \"id\" after --save-id."
+JSON: {{\"id\", \"handle\", \"version\", \"position\"}}, without \"id\" after --save-id;
+  with exit code 6 {{\"id\"}}, or nothing after --save-id."
     )
 }
 
@@ -45,23 +49,16 @@ pub(crate) struct RegenerateArguments {
 ///
 /// # Errors
 ///
-/// [`Failure::Client`] when it was refused; others for bad input and output.
+/// [`Failure::Client`] when it was refused, [`Failure::Unconfirmed`] when nobody knows; others for bad input and output.
 pub(crate) async fn run(context: &mut Context, arguments: RegenerateArguments) -> Result<(), Failure> {
     let old = arguments.target.read(&mut context.input)?;
-    let file = arguments.save_id.as_deref().map(IdFile::open).transpose()?;
-    let created = context.client.regenerate(&old).await?;
-    if arguments.quiet && context.format == Format::Table {
-        return print_bytes(format!("{}\n", created.id.reveal()).as_bytes());
+    let delivery = Delivery::open(arguments.save_id.as_deref(), arguments.quiet)?;
+    let new = SessionId::random();
+    match context.client.regenerate_to(&old, new.clone()).await {
+        Ok(created) => delivery.deliver(context, &created),
+        Err(error) if error.may_have_taken_effect() => {
+            Err(delivery.deliver_unconfirmed(context, error, &new, Some(&old)))
+        }
+        Err(error) => Err(error.into()),
     }
-    let mut id = Some(created.id.reveal().to_owned());
-    if let Some(file) = file {
-        file.save(&created.id)?;
-        id = None;
-    }
-    context.print(&NewId {
-        id,
-        handle: created.handle,
-        version: created.version,
-        position: created.position.to_string(),
-    })
 }

@@ -107,6 +107,33 @@ impl IdFile {
     }
 }
 
+impl IdFile {
+    /// As [`Self::save`], for an id that the session may have or not: where the file holds `old`, which may be the
+    /// live one, it is left alone, and a file beside it, with `.new` at the end of its name, is written. Returns which.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Write`] when it cannot be written.
+    pub(crate) fn save_unconfirmed(
+        self,
+        id: &SessionId,
+        old: Option<&SessionId>,
+    ) -> Result<PathBuf, Failure> {
+        let held = fs::read_to_string(&self.path).unwrap_or_default();
+        let file = match old {
+            Some(old) if held.trim() == old.reveal() => {
+                let mut beside = self.path.into_os_string();
+                beside.push(".new");
+                IdFile::open(Path::new(&beside))?
+            }
+            _ => self,
+        };
+        let path = file.path.clone();
+        file.save(id)?;
+        Ok(path)
+    }
+}
+
 fn failed(path: &Path, source: io::Error) -> Failure {
     Failure::Write { what: path.display().to_string(), source }
 }
@@ -145,6 +172,23 @@ mod tests {
         file.save(&id).expect("saved");
         assert_eq!(fs::read_to_string(&path).expect("read"), format!("{}\n", id.reveal()));
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_id_that_may_be_dead_does_not_overwrite_the_one_that_may_be_live() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("id");
+        let (old, new, newer) = (SessionId::random(), SessionId::random(), SessionId::random());
+        IdFile::open(&path).expect("opened").save(&old).expect("saved");
+        let saved = IdFile::open(&path).expect("opened").save_unconfirmed(&new, Some(&old)).expect("saved");
+        assert_eq!(saved, folder.path().join("id.new"));
+        assert_eq!(fs::read_to_string(&path).expect("read").trim(), old.reveal());
+        assert_eq!(fs::read_to_string(&saved).expect("read").trim(), new.reveal());
+        assert_eq!(fs::metadata(&saved).expect("there").permissions().mode() & 0o777, 0o600);
+        // What it holds is another id: it is where the new one goes.
+        let saved = IdFile::open(&path).expect("opened").save_unconfirmed(&newer, Some(&new)).expect("saved");
+        assert_eq!(saved, path);
+        assert_eq!(fs::read_to_string(&path).expect("read").trim(), newer.reveal());
     }
 
     #[test]

@@ -42,6 +42,18 @@ struct Store {
     sessions: HashMap<String, Session>,
     index: u64,
     forgetful: bool,
+    losing: Losing,
+}
+
+/// How far it is with losing an answer.
+#[derive(Default, PartialEq)]
+enum Losing {
+    #[default]
+    Not,
+    /// The next change happens and its answer is lost.
+    Answer,
+    /// Whoever asks again is not known.
+    Client,
 }
 
 impl FakeNode {
@@ -70,6 +82,11 @@ impl FakeNode {
     /// Makes the node answer every read that there is no such session.
     pub(crate) fn forget(&self) {
         self.inner.store.lock().expect("no panic").forgetful = true;
+    }
+
+    /// Makes the node lose the answer of the next change, and the client that asks for it again.
+    pub(crate) fn lose_answer(&self) {
+        self.inner.store.lock().expect("no panic").losing = Losing::Answer;
     }
 
     /// What a session of the namespace "default" holds now.
@@ -115,6 +132,10 @@ fn not_found() -> Refusal {
     (Code::NotFound, "SESSION_NOT_FOUND", vec![])
 }
 
+fn maybe(code: Code, reason: &'static str) -> Refusal {
+    (code, reason, vec![("maybe_applied", "true".to_owned())])
+}
+
 impl Store {
     fn next(&mut self) -> Option<Position> {
         self.index += 1;
@@ -123,6 +144,17 @@ impl Store {
 
     fn perform(&mut self, operation: operation::Operation) -> Outcome {
         use operation::Operation as O;
+        if !matches!(operation, O::OpenClient(_) | O::Get(_)) {
+            match std::mem::take(&mut self.losing) {
+                Losing::Not => {}
+                Losing::Answer => {
+                    self.perform(operation)?;
+                    self.losing = Losing::Client;
+                    return Err(maybe(Code::Unavailable, "OUTCOME_UNKNOWN"));
+                }
+                Losing::Client => return Err(maybe(Code::FailedPrecondition, "UNKNOWN_CLIENT")),
+            }
+        }
         match operation {
             O::OpenClient(OpenClientRequest {}) => {
                 let position = self.next();

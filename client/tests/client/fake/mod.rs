@@ -5,6 +5,7 @@ mod node;
 mod state;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_client::{Builder, Client};
@@ -38,6 +39,16 @@ impl Cluster {
     pub(crate) fn forget_clients(&self) {
         self.state.lock().clients.clear();
     }
+}
+
+/// Waits until `condition` holds; a test that waits in vain fails.
+pub(crate) async fn eventually(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(50), met).await.expect("the condition is never met");
 }
 
 /// A client of these nodes, given in this order.

@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
-use quorate_proto::v1::{self, cluster_server, sessions_server};
+use quorate_proto::v1::{self, RequestId, cluster_server, sessions_server};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::state::{Attempt, State, error, request_id};
+use super::state::{Attempt, State, error, refusal, request_id};
 
 /// What a node does with an operation.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub(crate) enum Fault {
     Empty,
     /// Runs it and answers under a tag that was never given, once; then breaks the stream.
     OtherTag,
+    /// Breaks the stream as if the message had been too long for it.
+    TooLarge,
 }
 
 struct Inner {
@@ -47,8 +50,16 @@ struct Inner {
     script: Mutex<VecDeque<Fault>>,
     always: Mutex<Fault>,
     released: watch::Sender<bool>,
+    /// Request ids held: one that is sent again meanwhile is held again.
+    held: Mutex<Vec<RequestId>>,
+    /// Whether Status is never answered.
+    mute_status: AtomicBool,
+    /// Whether OpenClient is held like [`Fault::Hold`].
+    holds_open: AtomicBool,
     /// Operations per message received.
     messages: Mutex<Vec<usize>>,
+    /// Messages that could not be read.
+    unread: AtomicUsize,
 }
 
 /// A node. It serves until the test's runtime ends.
@@ -70,7 +81,11 @@ impl Node {
             script: Mutex::default(),
             always: Mutex::new(Fault::None),
             released: watch::Sender::new(false),
+            held: Mutex::default(),
+            mute_status: AtomicBool::new(false),
+            holds_open: AtomicBool::new(false),
             messages: Mutex::default(),
+            unread: AtomicUsize::new(0),
         };
         let node = Node { inner: Arc::new(inner) };
         let server = tonic::transport::Server::builder()
@@ -99,6 +114,16 @@ impl Node {
         self.always(Fault::Redirect(Some(leader.address())));
     }
 
+    /// Holds every OpenClient until [`Node::release`] was called.
+    pub(crate) fn hold_open(&self) {
+        self.inner.holds_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Never answers Status.
+    pub(crate) fn mute_status(&self) {
+        self.inner.mute_status.store(true, Ordering::Relaxed);
+    }
+
     /// Lets everything held go on.
     pub(crate) fn release(&self) {
         self.inner.released.send_replace(true);
@@ -109,11 +134,25 @@ impl Node {
         self.inner.messages.lock().clone()
     }
 
+    /// Messages that could not be read, such as those that are too long.
+    pub(crate) fn unread(&self) -> usize {
+        self.inner.unread.load(Ordering::Relaxed)
+    }
+
     /// Scripted faults are for sessions; a node that follows redirects OpenClient too.
     fn fault(&self, operation: &Operation) -> Fault {
+        let request = request_id(operation);
+        if request.is_some_and(|request| self.inner.held.lock().contains(&request)) {
+            return Fault::Hold;
+        }
         let always = self.inner.always.lock().clone();
         if matches!(operation, Operation::OpenClient(_)) {
-            return if matches!(always, Fault::Redirect(_)) { always } else { Fault::None };
+            self.inner.state.lock().open_attempts += 1;
+            return match always {
+                Fault::Redirect(_) => always,
+                _ if self.inner.holds_open.load(Ordering::Relaxed) => Fault::Hold,
+                _ => Fault::None,
+            };
         }
         self.inner.script.lock().pop_front().unwrap_or(always)
     }
@@ -136,6 +175,7 @@ impl Node {
             }
             Fault::Silent => return Ok(()),
             Fault::Hold => {
+                self.inner.held.lock().extend(request_id(&operation));
                 let (node, sender) = (self.clone(), sender.clone());
                 tokio::spawn(async move { node.serve_later(wire.tag, operation, sender).await });
                 return Ok(());
@@ -154,6 +194,10 @@ impl Node {
                 answer_one(sender, u64::MAX, Some(apply())).await;
                 return broken();
             }
+            Fault::TooLarge => {
+                let facts = [("retryable", "false"), ("maybe_applied", "false")];
+                return Err(refusal(Code::OutOfRange, "MESSAGE_TOO_LARGE", &facts));
+            }
         };
         answer_one(sender, tag, answer).await;
         Ok(())
@@ -168,7 +212,18 @@ impl Node {
     }
 
     async fn pump(self, mut incoming: Streaming<v1::PipelineRequest>, sender: Sender) {
-        while let Ok(Some(message)) = incoming.message().await {
+        loop {
+            let message = match incoming.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(status) => {
+                    // Else the client went away.
+                    if status.code() == Code::OutOfRange {
+                        self.inner.unread.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return;
+                }
+            };
             self.inner.messages.lock().push(message.operations.len());
             for operation in message.operations {
                 if let Err(status) = self.serve(operation, &sender).await {
@@ -235,6 +290,9 @@ sessions! {
 #[tonic::async_trait]
 impl cluster_server::Cluster for Node {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        if self.inner.mute_status.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let members = self.inner.state.lock().members.clone();
         let member = |client_address| v1::Member { client_address, ..v1::Member::default() };
         let members = members.into_iter().map(member).collect();

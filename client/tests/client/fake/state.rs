@@ -1,6 +1,7 @@
 //! What the fake cluster holds.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::v1::answer::Answer;
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) sessions: HashMap<String, v1::Session>,
     pub(crate) clients: HashMap<u64, Outcomes>,
     pub(crate) attempts: Vec<Attempt>,
+    /// OpenClients that reached any node.
+    pub(crate) open_attempts: u64,
     /// Client handles ever opened.
     pub(crate) opened: u64,
     /// Mutations that took effect, in order: request id, and the value of the attribute `n` if one was set.
@@ -42,12 +45,21 @@ pub(crate) struct State {
     pub(crate) members: Vec<String>,
 }
 
-/// An error answer as the real node makes it.
-pub(crate) fn error(code: Code, reason: &str, facts: &[(&str, &str)]) -> Answer {
+/// An error as the real node makes it. The fact `retry_ms` becomes a RetryInfo.
+pub(crate) fn refusal(code: Code, reason: &str, facts: &[(&str, &str)]) -> tonic::Status {
     let flags = [("retryable", "false"), ("maybe_applied", "false")];
+    let retry = facts.iter().find(|(name, _)| *name == "retry_ms").and_then(|(_, ms)| ms.parse().ok());
     let facts = flags.iter().chain(facts).map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned()));
-    let details = ErrorDetails::with_error_info(reason, "quorate", facts.collect::<HashMap<_, _>>());
-    let status = tonic::Status::with_error_details(code, format!("scripted: {reason}"), details);
+    let mut details = ErrorDetails::with_error_info(reason, "quorate", facts.collect::<HashMap<_, _>>());
+    if retry.is_some() {
+        details.set_retry_info(retry.map(Duration::from_millis));
+    }
+    tonic::Status::with_error_details(code, format!("scripted: {reason}"), details)
+}
+
+/// The same, as an answer.
+pub(crate) fn error(code: Code, reason: &str, facts: &[(&str, &str)]) -> Answer {
+    let status = refusal(code, reason, facts);
     Answer::Error(v1::Error {
         code: code.into(),
         message: status.message().to_owned(),
