@@ -100,6 +100,7 @@ impl Node {
     /// Stops in order: not ready any more, leadership handed over, no new calls, those in flight drained, the sessions
     /// persisted, the storage closed.
     pub async fn shutdown(self) {
+        self.services.begin_stop();
         self.running.consensus.begin_stop().await;
         self.clients.stop().await;
         Box::pin(self.running.stop()).await;
