@@ -83,12 +83,6 @@ impl Services {
         self.stopping.cancel();
     }
 
-    /// Whether clients should come here: as [`Consensus::is_ready`], but not once a stop has begun.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        !self.stopping.is_cancelled() && self.consensus.is_ready()
-    }
-
     pub(crate) fn executor(&self) -> &Executor<Consensus> {
         &self.executor
     }
