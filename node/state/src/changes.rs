@@ -1,9 +1,10 @@
 //! What changed since somebody last asked: the write-behind's worklist. Local, in no digest.
 
 use crate::command::ClientId;
+use crate::events::EventBlockId;
 use crate::record::Slot;
 
-/// Slots and clients touched since the last take, each once, ascending. One that is absent from the frozen view
+/// Slots, clients and blocks of events touched since the last take, each once, ascending. One that is absent from the frozen view
 /// was freed or forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -11,13 +12,15 @@ pub struct Changes {
     pub slots: Vec<Slot>,
     /// Clients whose state changed, came or went.
     pub clients: Vec<ClientId>,
+    /// Blocks of events that grew, came or went.
+    pub events: Vec<EventBlockId>,
 }
 
 impl Changes {
     /// Nothing changed but, perhaps, the header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.clients.is_empty()
+        self.slots.is_empty() && self.clients.is_empty() && self.events.is_empty()
     }
 }
 

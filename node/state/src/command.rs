@@ -1,17 +1,22 @@
 //! What the log carries.
 //!
 //! A log payload is one format byte ([`Proposal::FORMAT`]) followed by the proposal in postcard. Commands are only
-//! ever added, at the end of [`Command`], each gated by an `apply_version`.
+//! ever added, at the end of [`Command`] or [`Operation`], each gated by an `apply_version`. Format 1 had writes and
+//! regenerations without fences (see `legacy`).
 
 use std::fmt;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::key::SessionKey;
+use crate::legacy;
+use crate::lock::Fence;
 use crate::member::{Member, NodeId};
+use crate::policy::PolicyChange;
 use crate::session::{Attributes, Timeouts, Version};
-use crate::time::ClusterTime;
+use crate::time::{ClusterTime, Millis};
 
 /// A client handle's number.
 pub type ClientId = u64;
@@ -73,6 +78,26 @@ pub enum Command {
         /// Never lower than the current one.
         version: u32,
     },
+    /// A waiter whose turn has come takes the lock.
+    ClaimLock(Waiter),
+    /// A waiter gives up, or its caller is gone.
+    LeaveLine(Waiter),
+    /// Lapsed locks go to the next in line. Those not lapsed are left alone.
+    SettleLocks {
+        /// At most [`crate::Limits::REAP_MAX`].
+        keys: Vec<SessionKey>,
+    },
+}
+
+/// Who waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiter {
+    /// The application.
+    pub namespace: Box<str>,
+    /// The session.
+    pub key: SessionKey,
+    /// Its token.
+    pub fence: Fence,
 }
 
 /// A mutation of one session.
@@ -98,6 +123,64 @@ pub enum Operation {
     },
     /// Move the session to a new key.
     Regenerate(RegenerateSession),
+    /// Renew the idle deadlines of many sessions.
+    TouchMany {
+        /// The application.
+        namespace: Box<str>,
+        /// At most [`crate::Limits::TOUCHES_MAX`].
+        keys: Vec<SessionKey>,
+    },
+    /// Take a session's lock, or renew its lease.
+    Lock(LockSession),
+    /// Give a lock back.
+    Unlock(Waiter),
+    /// Take a lock away from its holder.
+    BreakLock {
+        /// The application.
+        namespace: Box<str>,
+        /// The session.
+        key: SessionKey,
+    },
+    /// End all sessions of a principal.
+    Revoke {
+        /// The application.
+        namespace: Box<str>,
+        /// Whose; never empty.
+        principal: Box<str>,
+        /// The one to keep.
+        except: Option<SessionKey>,
+    },
+    /// Create a namespace, or change its policy.
+    PutNamespace {
+        /// Its name.
+        name: Box<str>,
+        /// What is to be different.
+        change: PolicyChange,
+        /// `Some(true)`: only if it is not there; `Some(false)`: only if it is.
+        create: Option<bool>,
+    },
+    /// End all sessions of a namespace, and forget it.
+    DeleteNamespace {
+        /// Its name.
+        name: Box<str>,
+    },
+}
+
+/// See `quorate.v1.LockRequest`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockSession {
+    /// The application.
+    pub namespace: Box<str>,
+    /// The session.
+    pub key: SessionKey,
+    /// How long it is held unless renewed.
+    pub lease_ms: Millis,
+    /// How long to wait in line; 0: not at all.
+    pub wait_ms: Millis,
+    /// Renew the lock of this token.
+    pub fence: Option<Fence>,
+    /// What the taker calls itself.
+    pub owner: Box<str>,
 }
 
 /// See `quorate.v1.CreateRequest`. `Debug` shows no attribute values.
@@ -130,6 +213,10 @@ pub struct WriteSession {
     pub principal: Option<Box<str>>,
     /// `None` fields leave the session's own.
     pub timeouts: Timeouts,
+    /// The lock that the caller holds.
+    pub fence: Option<Fence>,
+    /// Give that lock back.
+    pub release: bool,
 }
 
 /// What a write does to the attributes. `Debug` shows no attribute values.
@@ -157,6 +244,8 @@ pub struct RegenerateSession {
     pub key: SessionKey,
     /// The new key: must be free.
     pub new_key: SessionKey,
+    /// The lock that the caller holds.
+    pub fence: Option<Fence>,
 }
 
 impl fmt::Debug for CreateSession {
@@ -178,6 +267,8 @@ impl fmt::Debug for WriteSession {
             .field("change", &self.change)
             .field("if_version", &self.if_version)
             .field("timeouts", &self.timeouts)
+            .field("fence", &self.fence)
+            .field("release", &self.release)
             .finish_non_exhaustive()
     }
 }
@@ -218,7 +309,7 @@ pub enum DecodeError {
 
 impl Proposal {
     /// The format written by this version.
-    pub const FORMAT: u8 = 1;
+    pub const FORMAT: u8 = 2;
 
     /// The log payload.
     #[must_use]
@@ -235,11 +326,16 @@ impl Proposal {
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         match payload.split_first() {
             None => Err(DecodeError::Empty),
-            Some((&Self::FORMAT, rest)) => match postcard::take_from_bytes(rest)? {
-                (proposal, []) => Ok(proposal),
-                (_, rest) => Err(DecodeError::Trailing(rest.len())),
-            },
+            Some((&Self::FORMAT, rest)) => all_of(rest),
+            Some((&1, rest)) => all_of::<legacy::Proposal>(rest).map(Proposal::from),
             Some((&found, _)) => Err(DecodeError::Format { found, known: Self::FORMAT }),
         }
+    }
+}
+
+fn all_of<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(DecodeError::Trailing(rest.len())),
     }
 }

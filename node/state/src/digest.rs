@@ -24,6 +24,13 @@ pub(crate) enum Kind {
     Member = 6,
     Clocks = 7,
     Operation = 8,
+    More = 9,
+    MorePolicy = 10,
+    Counters = 11,
+    Revocation = 12,
+    Event = 13,
+    EventsLost = 14,
+    Numbers = 15,
 }
 
 impl Digest {

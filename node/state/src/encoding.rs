@@ -1,4 +1,4 @@
-//! How headers, records and clients are written down: one format byte, then postcard.
+//! How headers, records, clients and events are written down: one format byte, then postcard.
 //!
 //! A format, once released, stays readable: a change is a new format byte.
 
@@ -8,13 +8,17 @@ use serde::de::DeserializeOwned;
 use crate::client::Client;
 use crate::command::ClientId;
 use crate::digest::canonical;
+use crate::events::{EventBlock, EventBlockId};
 use crate::key::SessionKey;
+use crate::legacy;
 use crate::record::Record;
 
-/// The format of records written by this version: `(SessionKey, Record)`.
-const RECORD_FORMAT: u8 = 1;
+/// The format of records written by this version: `(SessionKey, Record)`. Format 1 had no locks (see `legacy`).
+const RECORD_FORMAT: u8 = 2;
 /// The format of clients written by this version: `(ClientId, Client)`.
 const CLIENT_FORMAT: u8 = 1;
+/// The format of blocks of events written by this version: `(EventBlockId, EventBlock)`.
+const EVENTS_FORMAT: u8 = 1;
 
 /// Something written down does not read. Never to be taken for absence.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +26,7 @@ pub enum EncodingError {
     /// Nothing there at all.
     #[error("the {what} is empty")]
     Empty {
-        /// A header, a record or a client.
+        /// A header, a record, a client or a block of events.
         what: &'static str,
     },
     /// Written by a newer version, or corrupt.
@@ -30,7 +34,7 @@ pub enum EncodingError {
         "the {what} has format {found}; this version reads up to {known}: corrupt, or written by a newer version"
     )]
     Format {
-        /// A header, a record or a client.
+        /// A header, a record, a client or a block of events.
         what: &'static str,
         /// What its first byte says.
         found: u8,
@@ -40,7 +44,7 @@ pub enum EncodingError {
     /// Corrupt.
     #[error("the {what} does not decode: {source}")]
     Malformed {
-        /// A header, a record or a client.
+        /// A header, a record, a client or a block of events.
         what: &'static str,
         /// What the decoder met.
         source: postcard::Error,
@@ -48,7 +52,7 @@ pub enum EncodingError {
     /// Corrupt: there is more than what was written.
     #[error("the {what} has {bytes} bytes too many")]
     Trailing {
-        /// A header, a record or a client.
+        /// A header, a record, a client or a block of events.
         what: &'static str,
         /// How many are left over.
         bytes: usize,
@@ -66,7 +70,13 @@ pub fn encode_record(key: SessionKey, record: &Record) -> Vec<u8> {
 /// # Errors
 /// [`EncodingError`]: the bytes are corrupt or newer than this version.
 pub fn decode_record(bytes: &[u8]) -> Result<(SessionKey, Record), EncodingError> {
-    decode("record", RECORD_FORMAT, bytes)
+    match bytes.first() {
+        Some(1) => {
+            let (key, record) = decode::<(SessionKey, legacy::Record)>("record", 1, bytes)?;
+            Ok((key, record.into()))
+        }
+        _ => decode("record", RECORD_FORMAT, bytes),
+    }
 }
 
 /// A client as it is kept on disk and in snapshots.
@@ -81,6 +91,20 @@ pub fn encode_client(id: ClientId, client: &Client) -> Vec<u8> {
 /// [`EncodingError`]: the bytes are corrupt or newer than this version.
 pub fn decode_client(bytes: &[u8]) -> Result<(ClientId, Client), EncodingError> {
     decode("client", CLIENT_FORMAT, bytes)
+}
+
+/// A block of events as it is kept on disk and in snapshots.
+#[must_use]
+pub fn encode_events(id: EventBlockId, block: &EventBlock) -> Vec<u8> {
+    canonical(EVENTS_FORMAT, &(id, block))
+}
+
+/// Reads what [`encode_events`] wrote.
+///
+/// # Errors
+/// [`EncodingError`]: the bytes are corrupt or newer than this version.
+pub fn decode_events(bytes: &[u8]) -> Result<(EventBlockId, EventBlock), EncodingError> {
+    decode("block of events", EVENTS_FORMAT, bytes)
 }
 
 pub(crate) fn encode<T: Serialize>(format: u8, value: &T) -> Vec<u8> {

@@ -3,8 +3,9 @@
 //! Each slot with a deadline stands in `schedule` once, under a lower bound of its due time. A touch does not move
 //! it: when the bound is reached the record is looked at again, and either rescheduled or kept as expired.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::lock::Lock;
 use crate::record::{Record, Slot};
 use crate::table::Table;
 use crate::time::{Clocks, ClusterTime};
@@ -19,6 +20,9 @@ pub(crate) struct Expiry {
     bounds: Vec<Option<ClusterTime>>,
     expired_sessions: BTreeSet<Slot>,
     lapsed_tombstones: BTreeSet<Slot>,
+    /// When locks for which somebody waits go on to the next.
+    locks: BTreeSet<(ClusterTime, Slot)>,
+    lock_bounds: BTreeMap<Slot, ClusterTime>,
 }
 
 impl Expiry {
@@ -26,6 +30,7 @@ impl Expiry {
     pub(crate) fn set(&mut self, slot: Slot, record: Option<&Record>, now: Clocks) {
         self.expired_sessions.remove(&slot);
         self.lapsed_tombstones.remove(&slot);
+        self.set_lock(slot, record);
         match record {
             Some(record) if !record.is_due(now) => return self.schedule(slot, record.due_earliest(now)),
             Some(Record::Live(_)) => self.expired_sessions.insert(slot),
@@ -41,6 +46,39 @@ impl Expiry {
         if due.is_some_and(|due| self.bound(slot).is_none_or(|bound| due < bound)) {
             self.set(slot, Some(record), now);
         }
+    }
+
+    /// A record's lock changed, or its line.
+    pub(crate) fn set_lock(&mut self, slot: Slot, record: Option<&Record>) {
+        let waited_for = |lock: &&Box<Lock>| !lock.waiting.is_empty();
+        let until = match record {
+            Some(Record::Live(session)) => session.lock.as_ref().filter(waited_for).map(|lock| lock.holder.until),
+            _ => None,
+        };
+        // Most sessions are not locked.
+        if until.is_none() && self.lock_bounds.is_empty() {
+            return;
+        }
+        let old = match until {
+            Some(until) => self.lock_bounds.insert(slot, until),
+            None => self.lock_bounds.remove(&slot),
+        };
+        if let Some(old) = old {
+            self.locks.remove(&(old, slot));
+        }
+        if let Some(until) = until {
+            self.locks.insert((until, slot));
+        }
+    }
+
+    /// When the first lock for which somebody waits lapses.
+    pub(crate) fn next_lock(&self) -> Option<ClusterTime> {
+        self.locks.first().map(|(until, _)| *until)
+    }
+
+    /// Locks that have lapsed and for which somebody waits.
+    pub(crate) fn lapsed_locks(&self, now: ClusterTime) -> impl Iterator<Item = Slot> {
+        self.locks.iter().take_while(move |(until, _)| *until <= now).map(|(_, slot)| *slot)
     }
 
     fn schedule(&mut self, slot: Slot, due_earliest: Option<ClusterTime>) {

@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::clients::ClientShards;
 use crate::command::ClientId;
 use crate::digest::Digest;
+use crate::events::{EventBlock, EventBlockId, Rings};
 use crate::header::Header;
 use crate::key::SessionKey;
 use crate::record::{Record, Slot};
@@ -22,11 +23,12 @@ struct View {
     header: Header,
     chunks: Chunks,
     clients: ClientShards,
+    rings: Rings,
 }
 
 impl Frozen {
-    pub(crate) fn new(header: Header, chunks: Chunks, clients: ClientShards) -> Self {
-        Frozen { view: Arc::new(View { header, chunks, clients }) }
+    pub(crate) fn new(header: Header, chunks: Chunks, clients: ClientShards, rings: Rings) -> Self {
+        Frozen { view: Arc::new(View { header, chunks, clients, rings }) }
     }
 
     /// Clocks, namespaces, members, counts, digest.
@@ -55,6 +57,17 @@ impl Frozen {
     /// All client handles, in the same order on every node.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &Client)> {
         self.view.clients.iter()
+    }
+
+    /// A block of events; `None` when it is not kept.
+    #[must_use]
+    pub fn event_block(&self, id: EventBlockId) -> Option<&EventBlock> {
+        self.view.rings.block(id)
+    }
+
+    /// All blocks of events, by namespace and number: the order in which they are restored.
+    pub fn event_blocks(&self) -> impl Iterator<Item = (EventBlockId, &EventBlock)> {
+        self.view.rings.blocks()
     }
 
     /// The digest of the state when it was frozen.

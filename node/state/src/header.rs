@@ -8,19 +8,23 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, Kind};
 use crate::encoding::{EncodingError, decode, encode};
 use crate::member::{Member, NodeId};
-use crate::policy::{NamespaceId, Policy};
+use crate::event::Cursor;
+use crate::legacy;
+use crate::lock::Fence;
+use crate::namespace::Namespace;
+use crate::policy::NamespaceId;
+use crate::revocation::Revoked;
 use crate::time::Clocks;
 
-/// A later format may add to this one (the fence counter is next).
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
-/// A namespace under its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Namespace {
-    /// Stands for the name in records.
-    pub id: NamespaceId,
-    /// What it allows.
-    pub policy: Policy,
+/// Where a namespace's events begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingStart {
+    /// The number of the first block.
+    pub first: u64,
+    /// The last event that is no longer kept.
+    pub lost: Option<Cursor>,
 }
 
 /// The small part of a state, and counts and digest of the rest.
@@ -42,6 +46,16 @@ pub struct Header {
     pub clients: u64,
     /// Of all of the state.
     pub digest: Digest,
+    /// The next token that a lock gives.
+    pub next_fence: Fence,
+    /// The next namespace's number.
+    pub next_namespace: NamespaceId,
+    /// Revocations that are not reaped yet.
+    pub revoked: Arc<Revoked>,
+    /// Where each namespace's events begin.
+    pub rings: BTreeMap<NamespaceId, RingStart>,
+    /// Blocks of events.
+    pub event_blocks: u64,
 }
 
 impl Header {
@@ -56,13 +70,11 @@ impl Header {
     /// # Errors
     /// [`EncodingError`]: the bytes are corrupt or newer than this version.
     pub fn decode(bytes: &[u8]) -> Result<Self, EncodingError> {
-        decode("header", FORMAT, bytes)
+        match bytes.first() {
+            Some(1) => decode::<legacy::Header>("header", 1, bytes).map(Header::from),
+            _ => decode("header", FORMAT, bytes),
+        }
     }
-}
-
-/// A namespace's share of the digest.
-pub(crate) fn namespace_digest(name: &str, namespace: &Namespace) -> Digest {
-    Digest::of(Kind::Namespace, &(name, namespace))
 }
 
 /// A member's share of the digest.
@@ -73,4 +85,17 @@ pub(crate) fn member_digest(node: NodeId, member: &Member) -> Digest {
 /// The share of what changes with every entry.
 pub(crate) fn clocks_digest(clocks: Clocks, apply_version: u32, last_tick_wall_ms: u64) -> Digest {
     Digest::of(Kind::Clocks, &(clocks, apply_version, last_tick_wall_ms))
+}
+
+/// The share of the numbers drawn next; nothing as long as none was drawn that the first format did not know.
+pub(crate) fn numbers_digest(
+    next_fence: Fence,
+    next_namespace: NamespaceId,
+    namespaces: &BTreeMap<Box<str>, Namespace>,
+) -> Digest {
+    let highest = namespaces.values().map(|namespace| namespace.id).max().unwrap_or(0);
+    if next_fence == 1 && next_namespace == highest.saturating_add(1) {
+        return Digest::default();
+    }
+    Digest::of(Kind::Numbers, &(next_fence, next_namespace))
 }

@@ -1,8 +1,11 @@
 //! What applying a command answers. Refusals are outcomes too: replicated, remembered, never an error of storage.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::command::ClientId;
+use crate::lock::Fence;
 use crate::session::Version;
 use crate::time::Millis;
 
@@ -25,6 +28,33 @@ pub enum Outcome {
     },
     /// Not done, and why. Nothing has changed.
     Refused(Refusal),
+    /// Touched, all but some.
+    TouchedMany {
+        /// The places of those that stand for no session, ascending.
+        missing: Vec<u32>,
+    },
+    /// The caller holds the lock.
+    Locked {
+        /// Its token.
+        fence: Fence,
+        /// Until the lease lapses.
+        remaining_ms: Millis,
+    },
+    /// The caller waits in line, and will have this token.
+    Queued {
+        /// Its token.
+        fence: Fence,
+    },
+    /// A principal's sessions are gone.
+    Revoked {
+        /// How many, with those that had expired and were not reaped.
+        sessions: u64,
+    },
+    /// A namespace is there.
+    NamespacePut {
+        /// It was not before.
+        created: bool,
+    },
 }
 
 /// Why a command was refused.
@@ -118,5 +148,85 @@ pub enum Refusal {
     TooManyOutcomes {
         /// See [`crate::Limits::OUTCOMES_TOTAL_MAX`].
         max: u64,
+    },
+    /// Somebody else holds the session's lock.
+    #[error("the session is locked: for {age_ms} ms so far, its lease ends in {remaining_ms} ms")]
+    Locked {
+        /// Since it was taken.
+        age_ms: Millis,
+        /// Until the lease lapses.
+        remaining_ms: Millis,
+    },
+    /// The token is not that of the lock's holder, or not any more.
+    #[error("the lock is not held with this token: its lease has lapsed, it was given back, or it was broken")]
+    StaleFence,
+    /// Nobody holds the lock.
+    #[error("the session is not locked")]
+    NotLocked,
+    /// So many wait already.
+    #[error("too many wait for the session's lock: at most {max}")]
+    TooManyWaiters {
+        /// See [`crate::Limits::WAITERS_MAX`].
+        max: u64,
+    },
+    /// The waiter is not in line: its time was up, or it did not claim the lock in time.
+    #[error("the place in line for the session's lock is gone")]
+    WaitOver,
+    /// The namespace has as many sessions as it may have.
+    #[error("the namespace has as many sessions as its policy allows: {max}")]
+    NamespaceFull {
+        /// The policy's limit.
+        max: u64,
+    },
+    /// The namespace's sessions would take more than they may.
+    #[error("the namespace's sessions would take {bytes} bytes; its policy allows {max}")]
+    NamespaceBytesExceeded {
+        /// What they would take.
+        bytes: u64,
+        /// The policy's limit.
+        max: u64,
+    },
+    /// The principal has as many sessions as it may have.
+    #[error("the principal has as many sessions as its namespace's policy allows: {max}")]
+    TooManySessionsOfPrincipal {
+        /// The policy's limit.
+        max: u64,
+    },
+    /// The session to keep is not one of the principal's.
+    #[error("the session to keep does not belong to the principal")]
+    NotOfPrincipal,
+    /// Too many principals are revoked and not reaped yet.
+    #[error("too many revocations are under way: at most {max}")]
+    TooManyRevocations {
+        /// See [`crate::Limits::REVOCATIONS_MAX`].
+        max: u64,
+    },
+    /// A namespace of that name exists.
+    #[error("a namespace of this name exists")]
+    NamespaceExists,
+    /// There are as many namespaces as there may be.
+    #[error("there are too many namespaces: at most {max}")]
+    TooManyNamespaces {
+        /// See [`crate::Limits::NAMESPACES_MAX`].
+        max: u64,
+    },
+    /// The namespace that every cluster has.
+    #[error("this namespace cannot be deleted")]
+    NamespaceRequired,
+    /// A policy's setting out of range.
+    #[error("the policy's {name} is out of range: {min} to {max} is allowed")]
+    PolicyOutOfRange {
+        /// The setting, as the public API calls it.
+        name: Cow<'static, str>,
+        /// The least allowed.
+        min: u64,
+        /// The most allowed.
+        max: u64,
+    },
+    /// Not all nodes know this operation yet.
+    #[error("the cluster runs by apply version {current}, which does not know this operation yet")]
+    NotYetSupported {
+        /// The version in force.
+        current: u32,
     },
 }

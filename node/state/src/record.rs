@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Kind};
 use crate::key::SessionKey;
+use crate::lock::Lock;
 use crate::policy::NamespaceId;
 use crate::session::{Attributes, Session, Timeouts, Version};
 use crate::time::{Clocks, ClusterTime, Millis, ServedTime};
@@ -96,6 +97,16 @@ enum Content<'a> {
     Tombstone(Tombstone),
 }
 
+/// What the first format did not have. Hashed apart, and only where it says anything, so that the digest of a state of
+/// then is the same now.
+#[derive(Serialize)]
+struct More<'a> {
+    key: SessionKey,
+    idle_ms: Option<Millis>,
+    signed_in: u64,
+    lock: &'a Option<Box<Lock>>,
+}
+
 impl Entry {
     pub(crate) fn new(key: SessionKey, record: Record) -> Self {
         let mut entry = Entry {
@@ -129,6 +140,13 @@ impl Entry {
             },
         };
         self.digest = Digest::of(Kind::Record, &Item { key: self.key, content });
+        if let Record::Live(session) = &self.record {
+            let Session { idle_ms, signed_in, lock, .. } = session;
+            if *idle_ms != session.timeouts.idle_ms || *signed_in != 0 || lock.is_some() {
+                let (idle_ms, signed_in) = (*idle_ms, *signed_in);
+                self.digest.add(Digest::of(Kind::More, &More { key: self.key, idle_ms, signed_in, lock }));
+            }
+        }
     }
 }
 

@@ -1,22 +1,28 @@
 //! From what was written down back to a state.
 
+use std::sync::Arc;
+
 use crate::clients::Clients;
 use crate::digest::Digest;
-use crate::encoding::{EncodingError, decode_client, decode_record};
+use crate::encoding::{EncodingError, decode_client, decode_events, decode_record};
+use crate::events::Events;
 use crate::expiry::Expiry;
 use crate::header::Header;
 use crate::record::Slot;
-use crate::state::State;
+use crate::revocation::Revocations;
+use crate::state::{Parts, State};
 use crate::table::Table;
 
 /// Slots are dense: one beyond this many is corruption, not data.
 const SLOTS_MAX: Slot = 1 << 32;
 
-/// A state being put together from a header, records and clients in any order.
+/// A state being put together from a header, then records, clients and blocks of events. Blocks come in the order of
+/// [`crate::Frozen::event_blocks`], all else in any order.
 pub struct Restore {
     header: Header,
     table: Table,
     clients: Clients,
+    events: Events,
     /// Where the search for a free slot goes on.
     next: Slot,
 }
@@ -55,10 +61,18 @@ pub enum RestoreError {
         /// The handle's number.
         id: u64,
     },
+    /// A block of events that does not follow the one before it.
+    #[error("block {number} of the events of namespace {namespace} is out of order")]
+    EventsOutOfOrder {
+        /// The namespace's number.
+        namespace: u32,
+        /// The block's.
+        number: u64,
+    },
     /// Something is missing, or too much.
     #[error("there are {found} {what}, but the header counts {expected}")]
     Count {
-        /// Records or clients.
+        /// Records, clients or blocks of events.
         what: &'static str,
         /// How many were restored.
         found: u64,
@@ -84,7 +98,11 @@ impl Restore {
     /// [`RestoreError::Encoding`].
     pub fn new(header: &[u8]) -> Result<Self, RestoreError> {
         let header = Header::decode(header)?;
-        Ok(Restore { header, table: Table::new(), clients: Clients::new(), next: 0 })
+        let mut events = Events::default();
+        for (namespace, start) in &header.rings {
+            events.restore_ring(*namespace, start.first, start.lost);
+        }
+        Ok(Restore { header, table: Table::new(), clients: Clients::new(), events, next: 0 })
     }
 
     /// What it started with.
@@ -133,6 +151,16 @@ impl Restore {
         if self.clients.restore(id, client) { Ok(()) } else { Err(RestoreError::ClientTwice { id }) }
     }
 
+    /// Adds a block of events, as [`crate::encode_events`] wrote it.
+    ///
+    /// # Errors
+    /// [`RestoreError`]: it does not read, or does not follow the one before.
+    pub fn events(&mut self, block: &[u8]) -> Result<(), RestoreError> {
+        let (id, block) = decode_events(block)?;
+        let (namespace, number) = id;
+        if self.events.restore(id, block) { Ok(()) } else { Err(RestoreError::EventsOutOfOrder { namespace, number }) }
+    }
+
     /// Checks counts and digest against the header.
     ///
     /// # Errors
@@ -140,7 +168,8 @@ impl Restore {
     pub fn finish(mut self) -> Result<State, RestoreError> {
         let records = (self.table.records(), self.header.records, "records");
         let clients = (u64::try_from(self.clients.len()).unwrap_or(u64::MAX), self.header.clients, "clients");
-        for (found, expected, what) in [records, clients] {
+        let events = (self.events.blocks(), self.header.event_blocks, "blocks of events");
+        for (found, expected, what) in [records, clients, events] {
             if found != expected {
                 return Err(RestoreError::Count { what, found, expected });
             }
@@ -151,7 +180,20 @@ impl Restore {
         for (slot, entry) in self.table.chunks().iter() {
             expiry.set(slot, Some(&entry.record), self.header.clocks);
         }
-        let state = State::assemble(&self.header, self.table, expiry, self.clients);
+        let revocations = Revocations::restore(Arc::clone(&self.header.revoked));
+        for (namespace, principals) in self.header.revoked.iter() {
+            for (principal, revocation) in principals {
+                self.table.index_mut().doom_restored(*namespace, principal, revocation);
+            }
+        }
+        let parts = Parts {
+            table: self.table,
+            expiry,
+            clients: self.clients,
+            events: self.events,
+            revocations,
+        };
+        let state = State::assemble(&self.header, parts);
         if state.digest() != self.header.digest {
             return Err(RestoreError::Digest { found: state.digest(), expected: self.header.digest });
         }

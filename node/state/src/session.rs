@@ -1,5 +1,6 @@
 //! One session's record.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::event::EndReason;
+use crate::lock::{self, Fence, Lock, Turn};
 use crate::policy::NamespaceId;
 use crate::time::{Clocks, ClusterTime, Millis, ServedTime};
 
@@ -36,12 +39,18 @@ pub struct Session {
     pub created: ClusterTime,
     /// Its timeouts, fixed here so that a policy change cannot shorten what was promised.
     pub timeouts: Timeouts,
+    /// The idle timeout that holds: its own, or a shorter one while nobody is signed in.
+    pub idle_ms: Option<Millis>,
     /// A touch younger than half of this need not be replicated; 0 without an idle timeout.
     pub granule_ms: Millis,
     /// The last replicated touch.
     pub last_touch: ServedTime,
     /// The signed-in user, or empty.
     pub principal: Box<str>,
+    /// The log index of the entry that signed it in; 0 without a principal.
+    pub signed_in: u64,
+    /// Its lock, as of the last entry that had to do with it: ask [`Session::lock_at`].
+    pub lock: Option<Box<Lock>>,
     /// Shared with frozen views.
     pub attributes: Arc<Attributes>,
 }
@@ -53,6 +62,7 @@ impl fmt::Debug for Session {
             .field("version", &self.version)
             .field("created", &self.created)
             .field("timeouts", &self.timeouts)
+            .field("idle_ms", &self.idle_ms)
             .field("granule_ms", &self.granule_ms)
             .field("last_touch", &self.last_touch)
             .field("attributes", &self.attributes.len())
@@ -64,7 +74,7 @@ impl Session {
     /// When it expires for idleness: `last_touch + idle + granule`, on served time.
     #[must_use]
     pub fn idle_due(&self) -> Option<ServedTime> {
-        let idle = self.timeouts.idle_ms?;
+        let idle = self.idle_ms?;
         Some(ServedTime(self.last_touch.0.saturating_add(idle).saturating_add(self.granule_ms)))
     }
 
@@ -85,7 +95,6 @@ impl Session {
     #[must_use]
     pub fn remaining_ms(&self, now: Clocks) -> Option<Millis> {
         let idle = self
-            .timeouts
             .idle_ms
             .map(|idle| self.last_touch.0.saturating_add(idle).saturating_sub(now.served.0));
         let absolute = self.absolute_due().map(|due| due.0.saturating_sub(now.cluster.0));
@@ -95,7 +104,39 @@ impl Session {
     /// Whether a touch at `now` must be replicated: it is later than the last one by more than half the granule.
     #[must_use]
     pub fn needs_touch(&self, now: Clocks) -> bool {
-        self.timeouts.idle_ms.is_some()
+        self.idle_ms.is_some()
             && now.served.0.saturating_sub(self.last_touch.0) > self.granule_ms / 2
+    }
+
+    /// The lock at `now`: a lapsed one is free, or granted to the next in line.
+    #[must_use]
+    pub fn lock_at(&self, now: ClusterTime) -> Option<Cow<'_, Lock>> {
+        let lock = self.lock.as_ref()?;
+        if now < lock.holder.until {
+            return Some(Cow::Borrowed(lock));
+        }
+        let mut slot = Some(lock.clone());
+        lock::settle(&mut slot, now);
+        slot.map(|lock| Cow::Owned(*lock))
+    }
+
+    /// How the waiter of a token stands at `now`.
+    #[must_use]
+    pub fn turn_at(&self, fence: Fence, now: ClusterTime) -> Turn {
+        let mut slot = self.lock.clone();
+        lock::settle(&mut slot, now);
+        lock::turn(&slot, fence, now)
+    }
+
+    /// Why it is expired, if it is.
+    #[must_use]
+    pub fn expiry(&self, now: Clocks) -> Option<EndReason> {
+        if self.absolute_due().is_some_and(|due| due <= now.cluster) {
+            Some(EndReason::Absolute)
+        } else if self.idle_due().is_some_and(|due| due <= now.served) {
+            Some(EndReason::Idle)
+        } else {
+            None
+        }
     }
 }

@@ -3,12 +3,13 @@
 use crate::changes::ChangedSlots;
 use crate::chunks::Chunks;
 use crate::digest::Digest;
+use crate::index::Index;
 use crate::key::SessionKey;
 use crate::keymap::KeyMap;
 use crate::record::{Entry, Record, Slot};
 use crate::session::Session;
 
-/// Keeps counts, digest and the changed slots up with every change.
+/// Keeps counts, index, digest and the changed slots up with every change.
 pub(crate) struct Table {
     chunks: Chunks,
     slots: KeyMap,
@@ -18,6 +19,7 @@ pub(crate) struct Table {
     end: Slot,
     records: u64,
     sessions: u64,
+    index: Index,
     digest: Digest,
     changed: ChangedSlots,
 }
@@ -31,6 +33,7 @@ impl Table {
             end: 0,
             records: 0,
             sessions: 0,
+            index: Index::default(),
             digest: Digest::default(),
             changed: ChangedSlots::default(),
         }
@@ -44,6 +47,14 @@ impl Table {
     /// Sessions, those expired and not yet reaped included.
     pub(crate) fn sessions(&self) -> u64 {
         self.sessions
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(crate) fn index_mut(&mut self) -> &mut Index {
+        &mut self.index
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -79,11 +90,12 @@ impl Table {
         let entry = Entry::new(key, record);
         self.chunks.grow_to(slot);
         self.end = self.end.max(slot.saturating_add(1));
-        self.count(&entry);
-        self.slots.insert(key, slot);
-        if let Some(old) = self.chunks.replace(slot, Some(entry)) {
+        if let Some(old) = self.chunks.replace(slot, None) {
             self.discount(&old);
         }
+        self.count(&entry);
+        self.slots.insert(key, slot);
+        self.chunks.replace(slot, Some(entry));
         self.changed.mark(slot);
     }
 
@@ -97,15 +109,30 @@ impl Table {
         Some(slot)
     }
 
-    /// Changes a session in place. Says whether attributes are among what changes: then they are hashed anew.
+    /// Changes a session in place, but for its principal. Says whether attributes are among what changes: then they are
+    /// hashed anew.
     pub(crate) fn update(&mut self, slot: Slot, attributes: bool, change: impl FnOnce(&mut Session)) {
         let Some(entry) = self.chunks.get_mut(slot) else { return };
         let Record::Live(session) = &mut entry.record else { return };
         change(session);
+        let (namespace, before) = (session.namespace, entry.attribute_bytes);
         self.digest.remove(entry.digest);
         entry.settle(attributes);
         self.digest.add(entry.digest);
+        if attributes {
+            self.index.resize(namespace, before, entry.attribute_bytes);
+        }
         self.changed.mark(slot);
+    }
+
+    /// Signs another principal in, or out when it is empty. To be followed by an [`Self::update`].
+    pub(crate) fn sign_in(&mut self, slot: Slot, principal: Box<str>, since: u64) {
+        let Some(entry) = self.chunks.get_mut(slot) else { return };
+        let Record::Live(session) = &mut entry.record else { return };
+        self.index.sign_out(&entry.key, session);
+        session.signed_in = if principal.is_empty() { 0 } else { since };
+        session.principal = principal;
+        self.index.sign_in(&entry.key, session);
     }
 
     /// After a restore: the holes are free, the lowest first, and nothing counts as changed.
@@ -117,12 +144,14 @@ impl Table {
     fn count(&mut self, entry: &Entry) {
         self.records += 1;
         self.sessions += u64::from(matches!(entry.record, Record::Live(_)));
+        self.index.add(entry);
         self.digest.add(entry.digest);
     }
 
     fn discount(&mut self, entry: &Entry) {
         self.records -= 1;
         self.sessions -= u64::from(matches!(entry.record, Record::Live(_)));
+        self.index.remove(entry);
         self.digest.remove(entry.digest);
     }
 }

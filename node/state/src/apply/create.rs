@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::limits::{check_size, check_timeouts};
 use crate::command::CreateSession;
+use crate::event::Happening;
 use crate::key::SessionKey;
 use crate::outcome::{Outcome, Refusal};
-use crate::policy::Policy;
 use crate::record::{Record, attribute_bytes};
 use crate::session::{Session, Timeouts};
 use crate::state::State;
@@ -15,29 +15,40 @@ impl State {
     /// Insert-only: an id in use, or used until a moment ago, is refused.
     pub(super) fn create(&mut self, create: CreateSession) -> Result<Outcome, Refusal> {
         let (namespace, policy) = self.namespace(&create.namespace).ok_or(Refusal::UnknownNamespace)?;
+        let policy = policy.clone();
         self.check_free(&create.key)?;
-        check_timeouts(create.timeouts, policy)?;
-        check_size(create.attributes.len(), attribute_bytes(&create.attributes), policy)?;
+        check_timeouts(create.timeouts, &policy)?;
+        let bytes = attribute_bytes(&create.attributes);
+        check_size(create.attributes.len(), bytes, &policy)?;
+        self.reap_gone(&create.key);
+        self.check_room(namespace, &create.key, &policy, bytes)?;
+        self.check_principal(namespace, &create.principal, &policy)?;
         let defaults = policy.default_timeouts;
         let timeouts = Timeouts {
             idle_ms: create.timeouts.idle_ms.or(defaults.idle_ms),
             absolute_ms: create.timeouts.absolute_ms.or(defaults.absolute_ms),
         };
+        let idle_ms = policy.effective_idle_ms(timeouts.idle_ms, &create.principal);
         let session = Session {
             namespace,
             version: 1,
             created: self.clocks.cluster,
             timeouts,
-            granule_ms: Policy::granule_ms(timeouts.idle_ms),
+            idle_ms,
+            granule_ms: policy.granule_ms(idle_ms),
             last_touch: self.clocks.served,
+            signed_in: if create.principal.is_empty() { 0 } else { self.sign_in_index() },
             principal: create.principal,
+            lock: None,
             attributes: Arc::new(create.attributes),
         };
+        self.count(namespace, |counters| counters.created += 1);
+        self.tell(create.key, &session, Happening::Created);
         self.put(create.key, Record::Live(session));
         Ok(Outcome::Written { version: 1 })
     }
 
-    /// Whether a session can be created under, or moved to, this key. What is expired or lapsed is in nobody's way.
+    /// Whether a session can be created under, or moved to, this key. What is gone is in nobody's way.
     pub(super) fn check_free(&self, key: &SessionKey) -> Result<(), Refusal> {
         match self.record(key, self.clocks) {
             None => Ok(()),

@@ -28,6 +28,13 @@ impl State {
             Operation::Touch { namespace, key } => self.touch(&namespace, key),
             Operation::Delete { namespace, key } => self.delete(&namespace, key),
             Operation::Regenerate(regenerate) => self.regenerate(&regenerate),
+            Operation::TouchMany { namespace, keys } => self.touch_many(&namespace, &keys),
+            Operation::Lock(lock) => self.lock(lock),
+            Operation::Unlock(holder) => self.unlock(&holder),
+            Operation::BreakLock { namespace, key } => self.break_lock(&namespace, key),
+            Operation::Revoke { namespace, principal, except } => self.revoke(&namespace, &principal, except),
+            Operation::PutNamespace { name, change, create } => self.put_namespace(&name, &change, create),
+            Operation::DeleteNamespace { name } => self.delete_namespace(&name),
         };
         result.unwrap_or_else(Outcome::Refused)
     }

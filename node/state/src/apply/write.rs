@@ -1,93 +1,119 @@
-//! Write and Touch.
+//! Write.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::limits::{check_size, check_timeouts};
 use crate::command::{AttributeChange, WriteSession};
-use crate::key::SessionKey;
+use crate::event::Happening;
+use crate::lock;
 use crate::outcome::{Outcome, Refusal};
 use crate::policy::Policy;
-use crate::record::{attribute_bytes, pair_bytes};
+use crate::record::{Slot, attribute_bytes, pair_bytes};
 use crate::session::{Attributes, Session, Timeouts};
 use crate::state::State;
 
 impl State {
-    /// Replaces or patches; a touch too. Counts as a new version unless it asks for nothing.
+    /// Replaces or patches; a touch too. Counts as a new version unless it asks for nothing but to give a lock back.
     pub(super) fn write(&mut self, write: WriteSession) -> Result<Outcome, Refusal> {
-        let policy =
-            self.namespace(&write.namespace).map(|(_, policy)| policy).ok_or(Refusal::UnknownNamespace)?;
+        let (namespace, policy) = self.namespace(&write.namespace).ok_or(Refusal::UnknownNamespace)?;
+        let policy = policy.clone();
         let (slot, session) = self.find_in(&write.namespace, &write.key)?;
         let current = session.version;
+        let mut lock = session.lock.clone();
+        let mut woken = lock::settle(&mut lock, self.clocks.cluster);
+        lock::check(&lock, write.fence, self.clocks.cluster)?;
         if write.if_version.is_some_and(|required| required != current) {
             return Err(Refusal::VersionConflict { current });
         }
-        check_timeouts(write.timeouts, policy)?;
-        let bytes = self.table.entry(slot).map_or(0, |entry| entry.attribute_bytes);
-        check_change(&write.change, &session.attributes, bytes, policy)?;
-
-        let attributes = !matches!(write.change, AttributeChange::Keep);
-        let timeouts = write.timeouts != Timeouts::default();
-        let changes = attributes || timeouts || write.principal.is_some();
-        let version = current.saturating_add(u64::from(changes));
+        check_timeouts(write.timeouts, &policy)?;
+        let before = self.table.entry(slot).map_or(0, |entry| entry.attribute_bytes);
+        let after = check_change(&write.change, &session.attributes, before, &policy)?;
+        let signs_in = write.principal.as_ref().is_some_and(|principal| *principal != session.principal);
+        if after > before {
+            self.check_bytes(namespace, &write.key, &policy, after - before)?;
+        }
+        if let (true, Some(principal)) = (signs_in, &write.principal) {
+            self.check_principal(namespace, principal, &policy)?;
+        }
+        if write.release && write.fence.is_some() {
+            woken = lock::pass_on(&mut lock, self.clocks.cluster);
+        }
+        self.woken.extend(woken);
+        let changes = Changes {
+            attributes: !matches!(write.change, AttributeChange::Keep),
+            timeouts: write.timeouts != Timeouts::default(),
+            principal: write.principal.is_some(),
+        };
+        let version = current.saturating_add(u64::from(changes.any()));
+        let previous = signs_in.then(|| self.sign_in(slot, write.principal.unwrap_or_default())).flatten();
         let served = self.clocks.served;
-        self.table.update(slot, attributes, |session| {
+        self.table.update(slot, changes.attributes, |session| {
             session.version = version;
             session.last_touch = served;
-            change_timeouts(session, write.timeouts);
-            if let Some(principal) = write.principal {
-                session.principal = principal;
-            }
+            session.lock = lock;
+            change_timeouts(session, write.timeouts, signs_in, &policy);
             change_attributes(&mut session.attributes, write.change);
         });
-        if timeouts {
+        if changes.timeouts || signs_in {
             self.reschedule(slot);
+        }
+        self.relock(slot);
+        if changes.any() {
+            self.tell_of(slot, Happening::Updated { previous_principal: previous });
         }
         Ok(Outcome::Written { version })
     }
 
-    /// Renews the idle deadline.
-    pub(super) fn touch(&mut self, namespace: &str, key: SessionKey) -> Result<Outcome, Refusal> {
-        let (slot, _) = self.find_in(namespace, &key)?;
-        let (clocks, mut remaining_ms) = (self.clocks, None);
-        self.table.update(slot, false, |session| {
-            session.last_touch = clocks.served;
-            remaining_ms = session.remaining_ms(clocks);
-        });
-        Ok(Outcome::Touched { remaining_ms })
-    }
-
-    /// The session of a key in a namespace. (A key is derived from its namespace, so a session of another one under
-    /// it is nobody's doing but a broken proposer's.)
-    pub(super) fn find_in(&self, namespace: &str, key: &SessionKey) -> Result<(u64, &Session), Refusal> {
-        let (id, _) = self.namespace(namespace).ok_or(Refusal::UnknownNamespace)?;
-        let (slot, session) = self.find(key, self.clocks)?;
-        if session.namespace == id { Ok((slot, session)) } else { Err(Refusal::NotFound) }
+    /// Signs another principal in; gives the one before.
+    fn sign_in(&mut self, slot: Slot, principal: Box<str>) -> Option<Box<str>> {
+        let previous = self.session_at(slot)?.principal.clone();
+        let since = self.sign_in_index();
+        self.table.sign_in(slot, principal, since);
+        Some(previous)
     }
 }
 
-fn change_timeouts(session: &mut Session, given: Timeouts) {
+/// What a write changes.
+struct Changes {
+    attributes: bool,
+    timeouts: bool,
+    principal: bool,
+}
+
+impl Changes {
+    fn any(&self) -> bool {
+        self.attributes || self.timeouts || self.principal
+    }
+}
+
+/// An idle timeout is fixed when it is set, or when somebody signs in or out, by the policy of that moment.
+fn change_timeouts(session: &mut Session, given: Timeouts, signs_in: bool, policy: &Policy) {
     if given.idle_ms.is_some() {
         session.timeouts.idle_ms = given.idle_ms;
-        session.granule_ms = Policy::granule_ms(given.idle_ms);
+    }
+    if given.idle_ms.is_some() || signs_in {
+        let idle_ms = policy.effective_idle_ms(session.timeouts.idle_ms, &session.principal);
+        if given.idle_ms.is_some() || idle_ms != session.idle_ms {
+            session.idle_ms = idle_ms;
+            session.granule_ms = policy.granule_ms(idle_ms);
+        }
     }
     if given.absolute_ms.is_some() {
         session.timeouts.absolute_ms = given.absolute_ms;
     }
 }
 
-/// Checks the size that a change would give a session of now `bytes`.
+/// Checks the size that a change would give a session of now `bytes`, and gives it.
 fn check_change(
     change: &AttributeChange,
     now: &Attributes,
     bytes: u64,
     policy: &Policy,
-) -> Result<(), Refusal> {
-    match change {
-        AttributeChange::Keep => Ok(()),
-        AttributeChange::Replace(attributes) => {
-            check_size(attributes.len(), attribute_bytes(attributes), policy)
-        }
+) -> Result<u64, Refusal> {
+    let (count, bytes) = match change {
+        AttributeChange::Keep => return Ok(bytes),
+        AttributeChange::Replace(attributes) => (attributes.len(), attribute_bytes(attributes)),
         AttributeChange::Patch { set, remove } => {
             // What goes: the removed, and the old values of the set. A name may come in `remove` twice.
             let names = remove.iter().chain(set.keys()).collect::<BTreeSet<_>>();
@@ -96,10 +122,11 @@ fn check_change(
                 (count + 1, bytes.saturating_add(pair_bytes(name, value)))
             });
             let count = now.len() - gone + set.len();
-            let bytes = bytes.saturating_sub(gone_bytes).saturating_add(attribute_bytes(set));
-            check_size(count, bytes, policy)
+            (count, bytes.saturating_sub(gone_bytes).saturating_add(attribute_bytes(set)))
         }
-    }
+    };
+    check_size(count, bytes, policy)?;
+    Ok(bytes)
 }
 
 /// A name that a patch both sets and removes is set. (Services refuse such a patch.)
