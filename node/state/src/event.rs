@@ -130,7 +130,9 @@ impl fmt::Debug for Happening {
             Happening::Created => f.write_str("Created"),
             Happening::Updated { .. } => f.write_str("Updated"),
             Happening::Renamed { to } => write!(f, "Renamed({to})"),
-            Happening::Ended { why, attributes } => write!(f, "Ended({why:?}, {} attributes)", attributes.len()),
+            Happening::Ended { why, attributes } => {
+                write!(f, "Ended({why:?}, {} attributes)", attributes.len())
+            }
         }
     }
 }

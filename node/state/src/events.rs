@@ -114,7 +114,8 @@ impl Ring {
             let none = Cursor { index: behind, ordinal: 0 };
             return Err(Lost { oldest: oldest.map_or(none, |event| event.cursor) });
         }
-        let ends_before = |block: &Arc<EventBlock>| block.events.last().is_none_or(|last| last.cursor <= after);
+        let ends_before =
+            |block: &Arc<EventBlock>| block.events.last().is_none_or(|last| last.cursor <= after);
         let start = self.blocks.partition_point(ends_before);
         let events = self.blocks.iter().skip(start).flat_map(|block| &block.events);
         Ok(events.skip_while(move |event| event.cursor <= after))

@@ -52,7 +52,9 @@ impl Expiry {
     pub(crate) fn set_lock(&mut self, slot: Slot, record: Option<&Record>) {
         let waited_for = |lock: &&Box<Lock>| !lock.waiting.is_empty();
         let until = match record {
-            Some(Record::Live(session)) => session.lock.as_ref().filter(waited_for).map(|lock| lock.holder.until),
+            Some(Record::Live(session)) => {
+                session.lock.as_ref().filter(waited_for).map(|lock| lock.holder.until)
+            }
             _ => None,
         };
         // Most sessions are not locked.

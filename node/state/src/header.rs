@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Kind};
 use crate::encoding::{EncodingError, decode, encode};
-use crate::member::{Member, NodeId};
 use crate::event::Cursor;
 use crate::legacy;
 use crate::lock::Fence;
+use crate::member::{Member, NodeId};
 use crate::namespace::Namespace;
 use crate::policy::NamespaceId;
 use crate::revocation::Revoked;

@@ -119,7 +119,8 @@ impl Index {
     pub(crate) fn doom_restored(&mut self, namespace: NamespaceId, principal: &str, revocation: &Revocation) {
         let Some(principals) = self.principals.get_mut(&namespace) else { return };
         let Some(sessions) = principals.remove(principal) else { return };
-        let (doomed, kept) = sessions.into_iter().partition::<Principal, _>(|(since, key)| revocation.covers(key, *since));
+        let (doomed, kept) =
+            sessions.into_iter().partition::<Principal, _>(|(since, key)| revocation.covers(key, *since));
         if !kept.is_empty() {
             principals.insert(principal.into(), kept);
         }

@@ -93,7 +93,9 @@ impl State {
             let keys = index.keys(namespace, from).take_while(move |key| *key <= last);
             return Box::new(keys.map(|key| PageToken { signed_in: 0, key }));
         };
-        let Some(sessions) = index.principal(namespace, principal) else { return Box::new(std::iter::empty()) };
+        let Some(sessions) = index.principal(namespace, principal) else {
+            return Box::new(std::iter::empty());
+        };
         let from = after.map_or(Bound::Unbounded, |token| Bound::Excluded((token.signed_in, token.key)));
         let sessions = sessions.range((from, Bound::Unbounded));
         Box::new(sessions.map(|(signed_in, key)| PageToken { signed_in: *signed_in, key: *key }))

@@ -158,7 +158,9 @@ pub enum Refusal {
         remaining_ms: Millis,
     },
     /// The token is not that of the lock's holder, or not any more.
-    #[error("the lock is not held with this token: its lease has lapsed, it was given back, or it was broken")]
+    #[error(
+        "the lock is not held with this token: its lease has lapsed, it was given back, or it was broken"
+    )]
     StaleFence,
     /// Nobody holds the lock.
     #[error("the session is not locked")]

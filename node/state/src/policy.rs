@@ -138,7 +138,9 @@ impl Policy {
     #[must_use]
     pub fn effective_idle_ms(&self, own: Option<Millis>, principal: &str) -> Option<Millis> {
         match (own, self.more.anonymous_idle_ms) {
-            (own, Some(anonymous)) if principal.is_empty() => Some(own.map_or(anonymous, |own| own.min(anonymous))),
+            (own, Some(anonymous)) if principal.is_empty() => {
+                Some(own.map_or(anonymous, |own| own.min(anonymous)))
+            }
             (own, _) => own,
         }
     }

@@ -158,7 +158,11 @@ impl Restore {
     pub fn events(&mut self, block: &[u8]) -> Result<(), RestoreError> {
         let (id, block) = decode_events(block)?;
         let (namespace, number) = id;
-        if self.events.restore(id, block) { Ok(()) } else { Err(RestoreError::EventsOutOfOrder { namespace, number }) }
+        if self.events.restore(id, block) {
+            Ok(())
+        } else {
+            Err(RestoreError::EventsOutOfOrder { namespace, number })
+        }
     }
 
     /// Checks counts and digest against the header.
@@ -186,13 +190,8 @@ impl Restore {
                 self.table.index_mut().doom_restored(*namespace, principal, revocation);
             }
         }
-        let parts = Parts {
-            table: self.table,
-            expiry,
-            clients: self.clients,
-            events: self.events,
-            revocations,
-        };
+        let parts =
+            Parts { table: self.table, expiry, clients: self.clients, events: self.events, revocations };
         let state = State::assemble(&self.header, parts);
         if state.digest() != self.header.digest {
             return Err(RestoreError::Digest { found: state.digest(), expected: self.header.digest });

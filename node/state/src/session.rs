@@ -94,9 +94,8 @@ impl Session {
     /// Milliseconds until the earlier deadline (without the granule, which is slack, not a promise), or `None`.
     #[must_use]
     pub fn remaining_ms(&self, now: Clocks) -> Option<Millis> {
-        let idle = self
-            .idle_ms
-            .map(|idle| self.last_touch.0.saturating_add(idle).saturating_sub(now.served.0));
+        let idle =
+            self.idle_ms.map(|idle| self.last_touch.0.saturating_add(idle).saturating_sub(now.served.0));
         let absolute = self.absolute_due().map(|due| due.0.saturating_sub(now.cluster.0));
         idle.into_iter().chain(absolute).min()
     }
@@ -104,8 +103,7 @@ impl Session {
     /// Whether a touch at `now` must be replicated: it is later than the last one by more than half the granule.
     #[must_use]
     pub fn needs_touch(&self, now: Clocks) -> bool {
-        self.idle_ms.is_some()
-            && now.served.0.saturating_sub(self.last_touch.0) > self.granule_ms / 2
+        self.idle_ms.is_some() && now.served.0.saturating_sub(self.last_touch.0) > self.granule_ms / 2
     }
 
     /// The lock at `now`: a lapsed one is free, or granted to the next in line.

@@ -174,7 +174,9 @@ impl State {
     ) -> Result<(Slot, &Session), Refusal> {
         match self.record(key, now) {
             Some((slot, Record::Live(session))) if session.namespace == namespace => Ok((slot, session)),
-            Some((_, Record::Tombstone(tombstone))) if tombstone.reason == Ending::Renamed => Err(Refusal::Renamed),
+            Some((_, Record::Tombstone(tombstone))) if tombstone.reason == Ending::Renamed => {
+                Err(Refusal::Renamed)
+            }
             _ => Err(Refusal::NotFound),
         }
     }
@@ -206,9 +208,9 @@ impl State {
 
     /// All namespaces by name, with what each takes now.
     pub fn namespaces(&self) -> impl Iterator<Item = (&str, &Namespace, Usage)> {
-        self.namespaces.iter().map(|(name, namespace)| {
-            (name.as_ref(), namespace, self.table.index().usage(namespace.id))
-        })
+        self.namespaces
+            .iter()
+            .map(|(name, namespace)| (name.as_ref(), namespace, self.table.index().usage(namespace.id)))
     }
 
     /// Events kept of a namespace, and their bytes.

@@ -18,7 +18,8 @@ impl State {
         let mut woken = lock::settle(&mut lock, now);
         let lease_ms = take.lease_ms.clamp(Limits::LEASE_MS_MIN, Limits::LEASE_MS_MAX);
         let wait_ms = take.wait_ms.min(Limits::WAIT_MS_MAX);
-        let mut ticket = Ticket { fence: self.next_fence, until: later(now, wait_ms), lease_ms, owner: take.owner };
+        let mut ticket =
+            Ticket { fence: self.next_fence, until: later(now, wait_ms), lease_ms, owner: take.owner };
         let outcome = if let Some(fence) = take.fence {
             lock::check(&lock, Some(fence), now)?;
             if let Some(lock) = &mut lock {
@@ -124,7 +125,11 @@ impl State {
 
     /// A session's slot, its lock as it is now, and a waiter whose turn came by that.
     #[allow(clippy::type_complexity, reason = "three parts of one look, taken apart at once")]
-    fn settled(&self, namespace: &str, key: &SessionKey) -> Result<(Slot, lock::Slot, Option<Fence>), Refusal> {
+    fn settled(
+        &self,
+        namespace: &str,
+        key: &SessionKey,
+    ) -> Result<(Slot, lock::Slot, Option<Fence>), Refusal> {
         let (slot, session) = self.find_in(namespace, key)?;
         let mut lock = session.lock.clone();
         let woken = lock::settle(&mut lock, self.clocks.cluster);

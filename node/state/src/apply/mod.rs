@@ -49,8 +49,20 @@ impl Operation {
     fn requires(&self) -> u32 {
         match self {
             Operation::Create(_) | Operation::Touch { .. } | Operation::Delete { .. } => 1,
-            Operation::Write(write) => if write.fence.is_some() { 2 } else { 1 },
-            Operation::Regenerate(regenerate) => if regenerate.fence.is_some() { 2 } else { 1 },
+            Operation::Write(write) => {
+                if write.fence.is_some() {
+                    2
+                } else {
+                    1
+                }
+            }
+            Operation::Regenerate(regenerate) => {
+                if regenerate.fence.is_some() {
+                    2
+                } else {
+                    1
+                }
+            }
             Operation::TouchMany { .. }
             | Operation::Lock(_)
             | Operation::Unlock(_)
