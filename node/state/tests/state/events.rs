@@ -17,7 +17,7 @@ fn keep(store: &mut Store, events_max: u32, events_bytes_max: u64) {
         events_bytes_max: Some(events_bytes_max),
         ..PolicyChange::default()
     };
-    store.run(Operation::PutNamespace { name: "default".into(), change, create: None });
+    store.run(Operation::PutNamespace { name: "default".into(), change: change.into(), create: None });
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn all_namespaces_together_are_bounded_and_the_largest_loses_first() {
     let max = Limits::EVENTS_BYTES_TOTAL_MAX;
     keep(&mut store, 1_000_000, max);
     let change = PolicyChange { events_bytes_max: Some(max), ..PolicyChange::default() };
-    store.run(Operation::PutNamespace { name: "shop".into(), change, create: None });
+    store.run(Operation::PutNamespace { name: "shop".into(), change: change.into(), create: None });
     let quiet = store.state.namespace("shop").unwrap().0;
     let (value, mut number) = (Bytes::from(vec![7; 1 << 20 >> 1]), 0_u128);
     let mut churn = |store: &mut Store, namespace: &str| {

@@ -7,7 +7,7 @@ use quorate_state::{
 use crate::base::{Store, attributes, create, key, patch, refused, write, written};
 
 fn put(store: &mut Store, name: &str, change: PolicyChange) -> Outcome {
-    store.run(Operation::PutNamespace { name: name.into(), change, create: None })
+    store.run(Operation::PutNamespace { name: name.into(), change: change.into(), create: None })
 }
 
 fn delete(store: &mut Store, name: &str) -> Outcome {

@@ -30,7 +30,7 @@ fn limit(store: &mut Store, max: u32, overflow: Overflow) {
         principal_overflow: Some(overflow),
         ..PolicyChange::default()
     };
-    let operation = Operation::PutNamespace { name: "default".into(), change, create: None };
+    let operation = Operation::PutNamespace { name: "default".into(), change: change.into(), create: None };
     assert_eq!(store.run(operation), Outcome::NamespacePut { created: false });
 }
 
