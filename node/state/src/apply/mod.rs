@@ -29,6 +29,15 @@ use crate::member::{Member, NodeId};
 use crate::outcome::{Outcome, Refusal};
 use crate::state::State;
 
+/// How many records an entry sorts out whose deadlines it may have reached. After a mass expiry that is work for a
+/// while, which those who wait for their writes should not feel: ticks and reaping do the most of it.
+fn looks_max(command: &Command) -> usize {
+    match command {
+        Command::Tick { .. } | Command::Reap { .. } => 2_048,
+        _ => 32,
+    }
+}
+
 impl Command {
     /// The apply version that a node must know to apply this command.
     #[must_use]
@@ -82,7 +91,7 @@ impl State {
     pub fn apply(&mut self, index: u64, proposal: Proposal) -> Outcome {
         self.index = index;
         self.clocks = self.clocks.advanced_to(proposal.stamp);
-        self.expiry.advance(self.clocks, &self.table);
+        self.expiry.advance(self.clocks, &self.table, looks_max(&proposal.command));
         self.clients.sweep(self.clocks.cluster);
         let raises = matches!(proposal.command, Command::RaiseApplyVersion { .. });
         if !raises && proposal.command.requires() > self.apply_version {
