@@ -102,9 +102,7 @@ impl From<Refusal> for Failure {
                 let failure = failure.fact("age_ms", age_ms).fact("remaining_ms", remaining_ms);
                 Failure { retry_after: Some(after), ..failure }
             }
-            Refusal::NotYetSupported { current } => {
-                failure.fact("apply_version", current).retry(RETRY_LATER)
-            }
+            Refusal::NotYetSupported { current } => failure.fact("apply_version", current).retry(RETRY_LATER),
             Refusal::ClientTaken => failure.retry(Duration::ZERO),
             _ => failure,
         }

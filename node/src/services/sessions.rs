@@ -114,10 +114,7 @@ impl<B: Backend> Sessions for SessionsService<B> {
 
     type WatchStream = WatchStream;
 
-    async fn watch(
-        &self,
-        request: Request<v1::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         watch::watch(self.executor.backend(), request).await
     }
 
