@@ -12,7 +12,7 @@ use openraft::{Instant as _, ServerState};
 use parking_lot::Mutex;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
-use quorate_state::{Clocks, ClusterTime, Command, NodeId, Outcome, Proposal, State};
+use quorate_state::{ClusterTime, Command, NodeId, Outcome, Proposal, State};
 use quorate_storage::RaftLog;
 
 use super::clock::ClusterClock;
@@ -66,7 +66,7 @@ pub(super) struct Inner {
     pub(super) identity: Arc<Identity>,
     pub(super) peers: Arc<Peers>,
     pub(super) log: RaftLog,
-    pub(super) clock: ClusterClock,
+    pub(super) clock: Arc<ClusterClock>,
     pub(super) timers: Timers,
     pub(super) read_mode: ReadMode,
     /// The term whose leadership was confirmed by a read index, and the machine's sleep at that time.
@@ -80,8 +80,8 @@ pub(super) struct Inner {
 }
 
 /// This node's leadership, as its raft core last reported it.
-struct Leadership {
-    term: u64,
+pub(super) struct Leadership {
+    pub(super) term: u64,
     quorum_age: Option<Duration>,
     sole_voter: bool,
 }
@@ -144,16 +144,6 @@ impl Consensus {
         self.inner.replica.applied_index()
     }
 
-    /// The clocks now: the leader's estimate, elsewhere the state's own.
-    #[must_use]
-    pub fn now(&self) -> Clocks {
-        let clocks = self.with_state(State::clocks);
-        match self.leadership() {
-            Ok(leadership) => self.inner.clock.now(leadership.term, clocks),
-            Err(_) => clocks,
-        }
-    }
-
     /// Enqueues commands in order (that is all it awaits), then streams their outcomes in the same order.
     ///
     /// # Errors
@@ -174,7 +164,15 @@ impl Consensus {
         &self,
         commands: Vec<Command>,
     ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
-        let stamp = self.stamp()?;
+        let stamp = self.stamp().await?;
+        self.enqueue(stamp, commands).await
+    }
+
+    async fn enqueue(
+        &self,
+        stamp: ClusterTime,
+        commands: Vec<Command>,
+    ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
         let payloads: Vec<Payload> =
             commands.into_iter().map(|command| Payload(Proposal { stamp, command }.encode())).collect();
         let results = self
@@ -204,7 +202,17 @@ impl Consensus {
     /// # Errors
     /// See [`ProposeError`].
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        let mut results = self.submit_unthrottled(vec![command]).await?;
+        let stamp = self.stamp().await?;
+        self.propose_stamped(stamp, command).await
+    }
+
+    /// As [`Self::propose`], with a stamp of the caller's.
+    pub(super) async fn propose_stamped(
+        &self,
+        stamp: ClusterTime,
+        command: Command,
+    ) -> Result<Applied, ProposeError> {
+        let mut results = self.enqueue(stamp, vec![command]).await?;
         results.next().await.unwrap_or_else(|| Err(ProposeError::Unknown("no result came back".into())))
     }
 
@@ -218,6 +226,8 @@ impl Consensus {
     /// [`ReadError`]: nothing happened.
     pub async fn linearizable(&self) -> Result<(), ReadError> {
         let leadership = self.leadership().map_err(|_| ReadError::NotLeader { leader: self.leader() })?;
+        // A leader that does not know the time cannot tell what has expired.
+        self.settled().await.ok_or(ReadError::NoQuorum)?;
         let slept = self.inner.clock.slept();
         // Before leadership is handed over the voters' leases are cancelled: from then on nothing holds by lease.
         let by_lease =
@@ -238,7 +248,7 @@ impl Consensus {
     }
 
     /// Asks a quorum whether this node still leads, and waits until all committed before is applied.
-    async fn confirm(&self, term: u64, slept: Duration) -> Result<(), ReadError> {
+    pub(super) async fn confirm(&self, term: u64, slept: Duration) -> Result<(), ReadError> {
         let round = async {
             let linearizer = match self.inner.raft.get_read_linearizer(openraft::ReadPolicy::ReadIndex).await
             {
@@ -262,15 +272,6 @@ impl Consensus {
         tokio::time::timeout(READ_INDEX_TIMEOUT, round).await.unwrap_or(Err(ReadError::NoQuorum))?;
         *self.inner.confirmed.lock() = Some((term, slept));
         Ok(())
-    }
-
-    /// Proposes a Tick and waits until it is applied: for a read that finds a deadline passed by [`Self::now`] but
-    /// not yet by the state's clock.
-    ///
-    /// # Errors
-    /// See [`ProposeError`].
-    pub async fn tick(&self) -> Result<(), ProposeError> {
-        self.propose(Command::Tick { wall_ms: self.inner.clock.wall_ms() }).await.map(drop)
     }
 
     /// Waits until this node has applied `index`.
@@ -362,7 +363,7 @@ impl Consensus {
         }
     }
 
-    fn leadership(&self) -> Result<Leadership, Option<NodeId>> {
+    pub(super) fn leadership(&self) -> Result<Leadership, Option<NodeId>> {
         let leader = self.inner.raft.as_leader().map_err(|forward| forward.leader_id)?;
         let quorum_age = leader.last_quorum_acked().map(|acked| acked.elapsed());
         let sole_voter = self.inner.replica.read().membership.membership().voter_ids().count() == 1;
@@ -386,14 +387,10 @@ impl Consensus {
         self.inner.leader_heard.lock().is_some_and(|heard| heard.elapsed() < limit)
     }
 
-    /// Cluster time for a proposal of this leader.
-    fn stamp(&self) -> Result<ClusterTime, ProposeError> {
-        match self.leadership() {
-            Ok(leadership) if self.serves(&leadership) => {
-                Ok(self.inner.clock.stamp(leadership.term, self.with_state(State::clocks)))
-            }
-            _ => Err(ProposeError::NotLeader { leader: self.leader().filter(|leader| !leader.is_self) }),
-        }
+    /// The term in which this node leads, if it does and may take requests.
+    pub(super) fn serving_term(&self) -> Option<u64> {
+        let leadership = self.leadership().ok()?;
+        self.serves(&leadership).then_some(leadership.term)
     }
 
     /// Begins to stop: this node is not ready from now on. A leader hands its leadership to the node that is furthest,

@@ -11,7 +11,7 @@
 //! persister      write-behind, budget, purge                    status     what a node tells of itself
 //! network        openraft's calls to peers                      identity   the envelope of every peer call
 //! peers          long-lived channels                            maintenance ticks, reaping, announcement
-//! peer_service   the peer listener
+//! peer_service   the peer listener                              timekeeping who asks whom what time it is
 //! ```
 
 mod clock;
@@ -32,6 +32,7 @@ mod state_machine;
 mod status;
 #[cfg(test)]
 mod suite_tests;
+mod timekeeping;
 mod timers;
 mod types;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::key::SessionKey;
 use crate::member::{Member, NodeId};
 use crate::session::{Attributes, Timeouts, Version};
-use crate::time::ClusterTime;
+use crate::time::{ClusterTime, Millis};
 
 /// A client handle's number.
 pub type ClientId = u64;
@@ -72,6 +72,13 @@ pub enum Command {
     RaiseApplyVersion {
         /// Never lower than the current one.
         version: u32,
+    },
+    /// An outage is over that stamps cannot tell: cluster time advances, served time does not. The wall clock of the
+    /// last Tick counts as advanced by as much, so that the same outage is not counted again by a leader that takes
+    /// over before the next Tick. Any `by_ms` can be applied; the proposer bounds it.
+    TimeJump {
+        /// How much longer the outage was than the clock knows.
+        by_ms: Millis,
     },
 }
 

@@ -21,6 +21,7 @@ use crate::member::{Member, NodeId};
 use crate::outcome::{Outcome, Refusal};
 use crate::record::{Record, Slot};
 use crate::state::State;
+use crate::time::Clocks;
 
 impl Command {
     /// The apply version that a node must know to apply this command.
@@ -32,7 +33,8 @@ impl Command {
             | Command::OpenClient { .. }
             | Command::Operate { .. }
             | Command::Reap { .. }
-            | Command::Announce { .. } => 1,
+            | Command::Announce { .. }
+            | Command::TimeJump { .. } => 1,
         }
     }
 }
@@ -43,9 +45,7 @@ impl State {
     /// The caller has asked [`State::supports`]. Attribute values are kept as they come, so they must own their
     /// memory, as those of [`Proposal::decode`] do. Never panics, whatever the proposal.
     pub fn apply(&mut self, proposal: Proposal) -> Outcome {
-        self.clocks = self.clocks.advanced_to(proposal.stamp);
-        self.expiry.advance(self.clocks, &self.table);
-        self.clients.sweep(self.clocks.cluster);
+        self.set_clocks(self.clocks.advanced_to(proposal.stamp));
         let result = match proposal.command {
             Command::Tick { wall_ms } => {
                 self.last_tick_wall_ms = wall_ms;
@@ -58,8 +58,19 @@ impl State {
             Command::Reap { keys } => Ok(self.reap(&keys)),
             Command::Announce { node, member } => self.announce(node, member),
             Command::RaiseApplyVersion { version } => self.raise_apply_version(version),
+            Command::TimeJump { by_ms } => {
+                self.set_clocks(self.clocks.jumped(by_ms));
+                self.last_tick_wall_ms = self.last_tick_wall_ms.saturating_add(by_ms);
+                Ok(Outcome::Done)
+            }
         };
         result.unwrap_or_else(Outcome::Refused)
+    }
+
+    fn set_clocks(&mut self, clocks: Clocks) {
+        self.clocks = clocks;
+        self.expiry.advance(clocks, &self.table);
+        self.clients.sweep(clocks.cluster);
     }
 
     fn announce(&mut self, node: NodeId, member: Member) -> Result<Outcome, Refusal> {

@@ -130,6 +130,12 @@ impl Model {
                 self.apply_version = *version;
                 Outcome::Done
             }
+            Command::TimeJump { by_ms } => {
+                self.cluster = self.cluster.saturating_add(*by_ms);
+                self.wall = self.wall.saturating_add(*by_ms);
+                self.forget_unused_clients();
+                Outcome::Done
+            }
             Command::Operate { request: None, operation } => self.operate(operation),
             Command::Operate { request: Some(request), operation } => self.operate_once(request, operation),
         }
@@ -146,6 +152,10 @@ impl Model {
                 self.served += elapsed;
             }
         }
+        self.forget_unused_clients();
+    }
+
+    fn forget_unused_clients(&mut self) {
         self.clients.retain(|_, client| self.cluster / MINUTE <= client.used / MINUTE + 60);
     }
 

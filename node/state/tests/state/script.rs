@@ -108,7 +108,12 @@ impl Player {
             }
         };
         self.sent.push(command.clone());
-        vec![self.stamped(command)]
+        let proposal = self.stamped(command);
+        if let Command::TimeJump { by_ms } = proposal.command {
+            // The leader's estimate goes along, or time would stand still for a while after each jump.
+            self.stamp = self.stamp.saturating_add(by_ms);
+        }
+        vec![proposal]
     }
 }
 
@@ -158,6 +163,7 @@ fn command(keys: Keys) -> impl Strategy<Value = Command> {
         1 => prop::collection::vec(keys.clone(), 0..4).prop_map(|keys| Command::Reap { keys }),
         1 => (1_u64..3, 1_u64..3).prop_map(|(node, number)| Command::Announce { node, member: member(number) }),
         1 => (0_u32..2).prop_map(|version| Command::RaiseApplyVersion { version }),
+        1 => (0_u64..30_000).prop_map(|by_ms| Command::TimeJump { by_ms }),
         34 => (prop::option::of(request()), operation(keys))
             .prop_map(|(request, operation)| Command::Operate { request, operation }),
     ]
