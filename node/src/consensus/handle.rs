@@ -118,12 +118,14 @@ impl Consensus {
     }
 
     /// Whether this node has recovered its state, is on record by its incarnation (from then on another data
-    /// directory under its id is refused), and knows a leader and how clients reach it.
+    /// directory under its id is refused), knows the time, and knows a leader and how clients reach it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.inner.recovered.load(Ordering::Acquire)
             && !self.inner.stopping.load(Ordering::Acquire)
             && self.inner.identity.is_recorded()
+            // Nodes are restarted one by one, each once the last is ready: there must always be one who knows the time.
+            && self.inner.clock.estimate().is_some()
             && self.leader().is_some_and(|leader| !leader.client_address.is_empty())
     }
 
@@ -227,7 +229,9 @@ impl Consensus {
     pub async fn linearizable(&self) -> Result<(), ReadError> {
         let leadership = self.leadership().map_err(|_| ReadError::NotLeader { leader: self.leader() })?;
         // A leader that does not know the time cannot tell what has expired.
-        self.settled().await.ok_or(ReadError::NoQuorum)?;
+        if !self.is_settled(leadership.term) {
+            self.settled().await.ok_or(ReadError::NoQuorum)?;
+        }
         let slept = self.inner.clock.slept();
         // Before leadership is handed over the voters' leases are cancelled: from then on nothing holds by lease.
         let by_lease =

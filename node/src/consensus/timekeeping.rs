@@ -24,8 +24,10 @@ use super::error::ProposeError;
 use super::handle::Consensus;
 use super::peers::Traffic;
 
-/// How often a node without an anchor looks whether it leads, and asks.
+/// How often a node without an anchor looks whether it leads: then others wait for it.
 const PAUSE_UNANCHORED: Duration = Duration::from_millis(20);
+/// How often it asks while it does not.
+const ANCHOR_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a node with one looks whether there is anything to do.
 const PAUSE: Duration = Duration::from_millis(100);
 /// An answer that took longer, by the boot clock, says too little: it may have been given when it was asked for, or now.
@@ -38,6 +40,15 @@ const WALLS_INTERVAL: Duration = Duration::from_secs(60);
 const WALLS_RETRY: Duration = Duration::from_secs(2);
 /// Callers wait at most this long for a leader to know the time; then they are told to come back later.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// When to ask next, by the boot clock.
+#[derive(Default)]
+struct Due {
+    /// For an anchor.
+    anchor: Duration,
+    /// For wall clocks, in this term; in another one, at once.
+    walls: Option<(u64, Duration)>,
+}
 
 /// What one member says.
 struct Reading {
@@ -88,6 +99,11 @@ impl Consensus {
         stamp.ok_or_else(|| self.not_leader())
     }
 
+    /// Whether the leader of `term` knows the time.
+    pub(super) fn is_settled(&self, term: u64) -> bool {
+        self.inner.clock.gap(term, self.with_state(State::clocks)) == Gap::None
+    }
+
     /// Waits until this leader knows the time; `None` when it does not lead, or does not learn it soon.
     pub(super) async fn settled(&self) -> Option<()> {
         self.once_settled(|term, clocks| (self.inner.clock.gap(term, clocks) == Gap::None).then_some(()))
@@ -95,11 +111,14 @@ impl Consensus {
     }
 
     async fn once_settled<T>(&self, attempt: impl Fn(u64, Clocks) -> Option<T>) -> Option<T> {
+        let attempt = || Some(attempt(self.serving_term()?, self.with_state(State::clocks)));
+        if let Some(done) = attempt()? {
+            return Some(done);
+        }
         let mut settled = self.inner.clock.watch_settled();
         let attempts = async {
             loop {
-                let term = self.serving_term()?;
-                if let Some(done) = attempt(term, self.with_state(State::clocks)) {
+                if let Some(done) = attempt()? {
                     return Some(done);
                 }
                 settled.changed().await.ok()?;
@@ -114,8 +133,7 @@ impl Consensus {
 
     /// Keeps this node's cluster time. Runs until `stop`.
     pub(crate) async fn run_timekeeping(self, mut stop: watch::Receiver<bool>) {
-        // The term whose wall clocks were asked for, and when to ask again.
-        let mut walls_due: Option<(u64, Duration)> = None;
+        let mut due = Due::default();
         loop {
             let anchored = self.inner.clock.estimate().is_some();
             let pause = if anchored { PAUSE } else { PAUSE_UNANCHORED };
@@ -126,43 +144,45 @@ impl Consensus {
             // Without a quorum a jump waits for ever.
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = self.keep_time(&mut walls_due) => {}
+                () = self.keep_time(&mut due) => {}
             }
         }
     }
 
-    async fn keep_time(&self, walls_due: &mut Option<(u64, Duration)>) {
-        let Ok(leadership) = self.leadership() else {
+    async fn keep_time(&self, due: &mut Due) {
+        let boottime = self.inner.clock.boottime();
+        if self.leadership().is_err() {
             self.inner.clock.rest();
-            if self.inner.clock.estimate().is_none() {
+            if self.inner.clock.estimate().is_none() && boottime >= due.anchor {
                 self.ask_for_an_anchor().await;
-            }
-            return;
-        };
-        let Some(term) = self.serving_term() else { return };
-        if self.inner.clock.gap(term, self.with_state(State::clocks)) != Gap::None {
-            if let Err(error) = self.settle(term).await {
-                tracing::debug!(error, "this leader does not know the time yet");
+                due.anchor = self.inner.clock.boottime() + ANCHOR_INTERVAL;
             }
             return;
         }
-        let boottime = self.inner.clock.boottime();
-        if walls_due.is_none_or(|(asked, due)| asked != leadership.term || boottime >= due) {
+        let Some(term) = self.serving_term() else { return };
+        if !self.is_settled(term) {
+            if let Err(error) = self.settle(term).await {
+                tracing::debug!(error, "this leader does not know the time yet");
+            }
+        } else if due.walls.is_none_or(|(asked, next)| asked != term || boottime >= next) {
             let readings = self.ask_members(|readings| self.is_majority(readings)).await;
             let heard = self.is_majority(&readings);
             if let Some(walls) = median(&readings, self.inner.clock.boottime()).filter(|_| heard) {
                 self.inner.clock.set_walls(walls);
             }
-            *walls_due = Some((term, boottime + if heard { WALLS_INTERVAL } else { WALLS_RETRY }));
+            due.walls = Some((term, boottime + if heard { WALLS_INTERVAL } else { WALLS_RETRY }));
         }
     }
 
-    /// Takes the largest estimate of those who answer. Any anchored member's will do: cluster time goes on everywhere,
-    /// also on a node that is cut off.
+    /// Takes the leader's estimate, or else the largest of those who answer. Any anchored member's will do: cluster time
+    /// goes on everywhere, also on a node that is cut off; but after a long while there the leader's is better.
     async fn ask_for_an_anchor(&self) {
         let readings =
             self.ask_members(|readings| readings.iter().any(|reading| reading.estimate.is_some())).await;
-        if let Some(anchor) = largest(&readings, self.inner.clock.boottime()) {
+        let leader = self.leader().map(|leader| leader.node);
+        let of_leader = readings.iter().find(|reading| Some(reading.node) == leader);
+        let of_leader = of_leader.and_then(|reading| reading.estimate);
+        if let Some(anchor) = of_leader.or_else(|| largest(&readings, self.inner.clock.boottime())) {
             tracing::debug!("told the time by a member");
             self.inner.clock.adopt(anchor);
         }
@@ -268,7 +288,7 @@ impl Consensus {
         }
         let peer::TimeResponse { estimate_ms, wall_ms } = answer.into_inner();
         let estimate = estimate_ms.map(|ms| Anchor::new(ClusterTime(ms), boottime));
-        Some(Reading { node, estimate, wall: WallReading { wall_ms, boottime } })
+        Some(Reading { node, estimate, wall: WallReading { wall_ms, asked, answered: boottime } })
     }
 
     fn voters(&self) -> Vec<NodeId> {

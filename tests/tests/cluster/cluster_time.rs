@@ -193,6 +193,26 @@ async fn what_a_leader_with_a_wrong_clock_has_written_misleads_no_restart() -> O
 }
 
 #[tokio::test]
+async fn nodes_restarted_one_by_one_with_wrong_clocks_go_on_where_the_cluster_was() -> Outcome {
+    let mut cluster = three().await?;
+    let client = cluster.client()?;
+    let ten = client.create(NewSession::new().absolute_timeout(Duration::from_secs(600))).await?.id;
+    // In the end all three wall clocks are wrong: who asks them instead of the other nodes is an hour ahead.
+    for id in cluster.ids() {
+        cluster.node_mut(id)?.kill()?;
+        set_offset(&mut cluster, id, HOUR_MS)?;
+        cluster.node_mut(id)?.start()?;
+        cluster.wait_ready_all().await?;
+        assert_time_is_right(&mut cluster).await?;
+    }
+    let leader = cluster.wait_leader().await?;
+    cluster.node_mut(leader)?.kill()?;
+    assert!(is_alive(&client, &ten).await?);
+    assert_time_is_right(&mut cluster).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_session_touched_right_before_a_failover_lives_for_its_idle_timeout() -> Outcome {
     const IDLE: Duration = Duration::from_secs(2);
     // Small enough that the leap of a new leader to its own wall clock would pass for served time.

@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn walls(wall_ms: u64, boottime_ms: u64) -> Walls {
-        let reading = WallReading { wall_ms, boottime: ms(boottime_ms) };
+        let reading = WallReading { wall_ms, asked: ms(boottime_ms), answered: ms(boottime_ms) };
         Walls::median(&[reading], ms(boottime_ms)).unwrap()
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::anchor::Anchor;
 use super::machine::Clock;
-use super::walls::{TickedAt, WallReading, Walls};
+use super::walls::{OUTAGE_MS_MAX, TickedAt, WallReading, Walls};
 
 /// What keeps a leader from stamping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,10 @@ impl Keeper {
 fn gap(issued: Clocks, now: Option<ClusterTime>) -> Gap {
     let Some(now) = now else { return Gap::Unanchored };
     let by_ms = now.0.saturating_sub(issued.cluster.0);
-    if by_ms > ADVANCE_MS_MAX && issued.cluster.0 > 0 { Gap::Behind { by_ms } } else { Gap::None }
+    if by_ms <= ADVANCE_MS_MAX || issued.cluster.0 == 0 {
+        return Gap::None;
+    }
+    Gap::Behind { by_ms: by_ms.min(OUTAGE_MS_MAX) }
 }
 
 /// This node's estimate of cluster time. The estimate is never ahead of cluster time by more than a slew, and behind by
@@ -91,7 +94,8 @@ impl ClusterClock {
 
     /// This node's wall clock: one vote in a median, and nothing by itself.
     pub(crate) fn wall(&self) -> WallReading {
-        WallReading { wall_ms: self.clock.wall_ms(), boottime: self.clock.boottime() }
+        let asked = self.clock.boottime();
+        WallReading { wall_ms: self.clock.wall_ms(), asked, answered: self.clock.boottime() }
     }
 
     /// Cluster time now, on any node; `None` when not anchored.
@@ -172,9 +176,10 @@ impl ClusterClock {
         }
     }
 
-    /// What a majority's wall clocks say, for the leader.
+    /// What a majority's wall clocks say. Kept while this node leads.
     pub(crate) fn set_walls(&self, walls: Walls) {
-        self.keeper.lock().walls = Some(walls);
+        let mut keeper = self.keeper.lock();
+        keeper.walls = keeper.lead.map(|_| walls);
     }
 
     /// The clocks now, for the leader of `term` whose state's clocks are `applied`. What is stamped and not applied yet

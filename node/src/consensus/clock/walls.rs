@@ -10,18 +10,23 @@ use super::anchor::to_ms;
 /// clocks.
 pub(crate) const OUTAGE_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
 
-/// When a state does not tell how long before its last entry the last Tick was: a leader ticks each second.
-const UNTICKED_MS: u64 = 1_000;
+/// When a state does not tell how long before its last entry the last Tick was: a leader ticks each second, and another
+/// one is for the Tick to be applied.
+const UNTICKED_MS: u64 = 2_000;
 
-/// One node's wall clock, and when by this node's boot clock it was read.
+/// One node's wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WallReading {
     pub(crate) wall_ms: u64,
-    pub(crate) boottime: Duration,
+    /// It was read at or after this moment of this node's boot clock
+    pub(crate) asked: Duration,
+    /// and at or before this one.
+    pub(crate) answered: Duration,
 }
 
-/// The median wall clock, tied to this node's boot clock. Of an even number of clocks there are two medians, and between
-/// two clocks nobody can tell which of them is wrong: each use takes the one that ends no session early.
+/// The median wall clock, tied to this node's boot clock, as the interval in which it lies. Of an even number of clocks
+/// there are two medians, and between two clocks nobody can tell which of them is wrong; and a reading is as inexact as
+/// its answer took. Each use takes the end that ends no session early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Walls {
     low: Duration,
@@ -32,23 +37,30 @@ pub(crate) struct Walls {
 impl Walls {
     /// The median as of `boottime`; `None` without a reading.
     pub(crate) fn median(readings: &[WallReading], boottime: Duration) -> Option<Walls> {
-        let now = |reading: &WallReading| {
-            let since = boottime.saturating_sub(reading.boottime);
-            Duration::from_millis(reading.wall_ms).saturating_add(since)
+        let sorted = |read_at: fn(&WallReading) -> Duration| {
+            let now = |reading: &WallReading| {
+                let since = boottime.saturating_sub(read_at(reading));
+                Duration::from_millis(reading.wall_ms).saturating_add(since)
+            };
+            let mut walls: Vec<Duration> = readings.iter().map(now).collect();
+            walls.sort_unstable();
+            walls
         };
-        let mut walls: Vec<Duration> = readings.iter().map(now).collect();
-        walls.sort_unstable();
-        let low = *walls.get(walls.len().checked_sub(1)? / 2)?;
-        let high = *walls.get(walls.len() / 2)?;
-        Some(Walls { low, high, boottime })
+        let low = sorted(|reading| reading.answered);
+        let high = sorted(|reading| reading.asked);
+        Some(Walls {
+            low: *low.get(low.len().checked_sub(1)? / 2)?,
+            high: *high.get(high.len() / 2)?,
+            boottime,
+        })
     }
 
-    /// The lower median at `boottime`.
+    /// The lower end at `boottime`.
     pub(crate) fn low(&self, boottime: Duration) -> Duration {
         self.low.saturating_add(boottime.saturating_sub(self.boottime))
     }
 
-    /// The upper median at `boottime`.
+    /// The upper end at `boottime`.
     pub(crate) fn high(&self, boottime: Duration) -> Duration {
         self.high.saturating_add(boottime.saturating_sub(self.boottime))
     }
@@ -98,8 +110,10 @@ mod tests {
 
     fn medians(walls_ms: &[u64]) -> (u64, u64) {
         let boottime = Duration::from_secs(7);
-        let readings: Vec<_> =
-            walls_ms.iter().map(|wall_ms| WallReading { wall_ms: *wall_ms, boottime }).collect();
+        let readings: Vec<_> = walls_ms
+            .iter()
+            .map(|wall_ms| WallReading { wall_ms: *wall_ms, asked: boottime, answered: boottime })
+            .collect();
         let walls = Walls::median(&readings, boottime).unwrap();
         (walls.low_ms(boottime), walls.high_ms(boottime))
     }
@@ -121,12 +135,27 @@ mod tests {
 
     #[test]
     fn readings_of_different_moments_are_compared_at_one() {
-        let read = |wall_ms, at_ms| WallReading { wall_ms, boottime: Duration::from_millis(at_ms) };
+        let read = |wall_ms, at_ms| {
+            let at = Duration::from_millis(at_ms);
+            WallReading { wall_ms, asked: at, answered: at }
+        };
         let readings = [read(NOON, 1_000), read(NOON + 700, 1_500), read(NOON + 200, 1_300)];
         let walls = Walls::median(&readings, Duration::from_millis(2_000)).unwrap();
         assert_eq!(walls.low_ms(Duration::from_millis(2_000)), NOON + 1_000);
         assert_eq!(walls.low_ms(Duration::from_millis(2_500)), NOON + 1_500);
         assert_eq!(walls.low_ms(Duration::ZERO), NOON + 1_000);
+    }
+
+    #[test]
+    fn what_an_answer_took_is_how_inexact_it_is() {
+        let reading = WallReading {
+            wall_ms: NOON,
+            asked: Duration::from_millis(1_000),
+            answered: Duration::from_millis(1_400),
+        };
+        let walls = Walls::median(&[reading], Duration::from_millis(2_000)).unwrap();
+        assert_eq!(walls.low_ms(Duration::from_millis(2_000)), NOON + 600);
+        assert_eq!(walls.high_ms(Duration::from_millis(2_000)), NOON + 1_000);
     }
 
     #[test]
@@ -141,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn a_loaded_state_may_have_ticked_a_second_before() {
+    fn a_loaded_state_may_have_ticked_two_seconds_before() {
         let ticked = TickedAt::before(ClusterTime(5_000_000), NOON);
-        assert_eq!(outage_ms(ticked, ClusterTime(5_000_000), NOON + 60_000), 59_000);
+        assert_eq!(outage_ms(ticked, ClusterTime(5_000_000), NOON + 60_000), 58_000);
     }
 
     #[test]
