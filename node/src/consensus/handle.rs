@@ -12,7 +12,7 @@ use openraft::{Instant as _, ServerState};
 use parking_lot::Mutex;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
-use quorate_state::{ClusterTime, Command, NodeId, Outcome, Proposal, State};
+use quorate_state::{Command, NodeId, Outcome, Proposal, State};
 use quorate_storage::RaftLog;
 
 use super::clock::ClusterClock;
@@ -167,14 +167,6 @@ impl Consensus {
         commands: Vec<Command>,
     ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
         let stamp = self.stamp().await?;
-        self.enqueue(stamp, commands).await
-    }
-
-    async fn enqueue(
-        &self,
-        stamp: ClusterTime,
-        commands: Vec<Command>,
-    ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
         let payloads: Vec<Payload> =
             commands.into_iter().map(|command| Payload(Proposal { stamp, command }.encode())).collect();
         let results = self
@@ -204,17 +196,7 @@ impl Consensus {
     /// # Errors
     /// See [`ProposeError`].
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        let stamp = self.stamp().await?;
-        self.propose_stamped(stamp, command).await
-    }
-
-    /// As [`Self::propose`], with a stamp of the caller's.
-    pub(super) async fn propose_stamped(
-        &self,
-        stamp: ClusterTime,
-        command: Command,
-    ) -> Result<Applied, ProposeError> {
-        let mut results = self.enqueue(stamp, vec![command]).await?;
+        let mut results = self.submit_unthrottled(vec![command]).await?;
         results.next().await.unwrap_or_else(|| Err(ProposeError::Unknown("no result came back".into())))
     }
 

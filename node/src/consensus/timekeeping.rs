@@ -13,8 +13,9 @@
 
 use std::time::Duration;
 
+use openraft::impls::ProgressResponder;
 use quorate_proto::peer::v1 as peer;
-use quorate_state::{Clocks, ClusterTime, Command, NodeId, State};
+use quorate_state::{Clocks, ClusterTime, Command, NodeId, Proposal, State};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -23,6 +24,7 @@ use super::clock::{Anchor, Gap, WallReading, Walls, outage_ms};
 use super::error::ProposeError;
 use super::handle::Consensus;
 use super::peers::Traffic;
+use super::types::{LeaderId, Payload};
 
 /// How often a node without an anchor looks whether it leads: then others wait for it.
 const PAUSE_UNANCHORED: Duration = Duration::from_millis(20);
@@ -240,12 +242,20 @@ impl Consensus {
         Ok(())
     }
 
-    /// Proposes a time jump and waits until it is applied, or this node leads no more: in one term no second one may be
-    /// proposed while the fate of the first is open.
+    /// Proposes a time jump and waits until it is applied, or cannot be any more: no second one may be proposed while the
+    /// fate of the first is open. How far to jump was found out in `term`; a leader of a later one must look again, since
+    /// another may have jumped in between.
     async fn jump(&self, term: u64, by_ms: u64) -> Result<(), String> {
         let stamp = self.inner.clock.standing(term, self.with_state(State::clocks));
-        let proposed = self.propose_stamped(stamp, Command::TimeJump { by_ms }).await;
-        proposed.map(drop).map_err(|error| error.to_string())
+        let payload = Payload(Proposal { stamp, command: Command::TimeJump { by_ms } }.encode());
+        let (responder, outcome) = ProgressResponder::complete_only();
+        let leader = LeaderId { term, node_id: self.node_id() };
+        let write = self.inner.raft.write(payload).with_leader(leader).responder(responder);
+        write.await.map_err(|fatal| fatal.to_string())?;
+        match outcome.await {
+            Ok(applied) => applied.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("raft has stopped".into()),
+        }
     }
 
     /// Asks all other voters at once, until all have answered or it took too long; once `is_enough` of what has come, a

@@ -39,7 +39,7 @@ pub struct Proposal {
 /// All that can happen to the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Time passes. `wall_ms` is the leader's wall clock, for the next cluster start.
+    /// Time passes. `wall_ms` is what the wall clocks of a majority said, for the next start of the whole cluster.
     Tick {
         /// Milliseconds since the Unix epoch.
         wall_ms: u64,
