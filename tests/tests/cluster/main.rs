@@ -8,6 +8,7 @@
 //! exactly_once  a request id is carried out once, also across leaders
 //! reads         AT_LEAST on followers
 //! expiry        deadlines: never early, gone soon after
+//! cluster_time  wrong wall clocks, restarts and failovers expire nobody
 //! bad_input     a clear error, nothing changed, the node up
 //! garbage       the same for bytes that are no request at all
 //! data_dir      directories that a node must refuse
@@ -21,6 +22,7 @@
 
 mod bad_input;
 mod catch_up;
+mod cluster_time;
 mod common;
 mod data_dir;
 mod exactly_once;
