@@ -1,0 +1,446 @@
+//! The mutations: how each is sent, and how to tell that it took effect once.
+//!
+//! # One more mutation
+//!
+//! Write a type with [`Mutation`] for it (or another `Write` or `Touch`), and add it to [`all`]. `overtake` should do what
+//! a second effect would undo, repeat or meet: then a retry that is carried out again cannot look like the first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use prost::Message;
+use quorate_client::{Client, Error, ErrorKind, NewSession, Patch, Session, SessionId};
+use quorate_proto::v1;
+use quorate_proto::v1::sessions_client::SessionsClient;
+use quorate_tests::new_id;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
+
+use super::BETWEEN;
+use crate::common::looking;
+
+pub(super) type Stub = SessionsClient<Channel>;
+
+/// What a node said to a mutation, without its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The response's bytes.
+    Done(Vec<u8>),
+    /// The status's code and message, the reason and the facts: their order in the details is left open.
+    Refused(Code, String, String, BTreeMap<String, String>),
+}
+
+/// What a node said, and at which log index. A retry has an index of its own: it never reads as lower than the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) said: Said,
+    pub(super) index: u64,
+}
+
+impl Answer {
+    /// The refusal in a status; `None` when nobody knows what happened.
+    pub(super) fn refusal(status: &Status) -> Option<Answer> {
+        let lost = matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        );
+        if lost {
+            return None;
+        }
+        let info = status.get_details_error_info();
+        let (reason, facts) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        let said =
+            Said::Refused(status.code(), status.message().to_owned(), reason, facts.into_iter().collect());
+        Some(Answer { said, index: 0 })
+    }
+}
+
+/// A response that tells its position.
+trait Positioned: Message + Default {
+    fn take_position(&mut self) -> Option<v1::Position>;
+}
+
+macro_rules! positioned {
+    ($($response:ident),*) => {$(
+        impl Positioned for v1::$response {
+            fn take_position(&mut self) -> Option<v1::Position> {
+                self.position.take()
+            }
+        }
+    )*};
+}
+
+positioned!(CreateResponse, WriteResponse, TouchResponse, DeleteResponse, RegenerateResponse);
+
+fn answer(mut response: impl Positioned) -> Answer {
+    let index = response.take_position().map_or(0, |position| position.index);
+    Answer { said: Said::Done(response.encode_to_vec()), index }
+}
+
+fn answered(response: Response<impl Positioned>) -> Answer {
+    answer(response.into_inner())
+}
+
+fn decoded<R: Positioned>(message: &[u8]) -> Option<Answer> {
+    R::decode(message).ok().map(answer)
+}
+
+/// One row of the table.
+#[tonic::async_trait]
+pub(super) trait Mutation: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// Whether its outcome is a refusal.
+    fn is_refused(&self) -> bool {
+        false
+    }
+
+    /// Makes what it needs.
+    async fn prepare(&self, _client: &Client) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Sends it.
+    async fn send(&self, stub: Stub, id: v1::RequestId) -> Result<Answer, Status>;
+
+    /// Reads a response that was caught on its way.
+    fn decode(&self, message: &[u8]) -> Option<Answer>;
+
+    /// `Err` says what differs from its having taken effect once, and nothing after it.
+    async fn check(&self, client: &Client) -> Result<(), String>;
+
+    /// What somebody else does after it.
+    async fn overtake(&self, _client: &Client) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// `Err` says what differs from its having taken effect once, and then what `overtake` does.
+    async fn check_overtaken(&self, client: &Client) -> Result<(), String> {
+        self.check(client).await
+    }
+}
+
+/// The table.
+pub(super) fn all() -> Vec<Arc<dyn Mutation>> {
+    use v1::write_request::Change;
+    let attributes = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned().into())).collect()
+    };
+    let replace = Change::Replace(v1::Attributes { attributes: attributes(&[("a", "sent")]) });
+    let patch = v1::Patch { set: attributes(&[("a", "sent")]), remove: vec!["b".to_owned()] };
+    let by_patch = v1::WriteRequest { change: Some(Change::Patch(patch)), ..Default::default() };
+    let timeouts = v1::Timeouts { idle_ms: Some(7_200_000), absolute_ms: None };
+    vec![
+        Arc::new(Create { id: new_id(), taken: false }),
+        Arc::new(Create { id: new_id(), taken: true }),
+        write("write, replace", v1::WriteRequest { change: Some(replace), ..Default::default() }),
+        write("write, patch", by_patch.clone()),
+        write("write, on condition", v1::WriteRequest { if_version: Some(1), ..by_patch.clone() }),
+        write("write, condition not met", v1::WriteRequest { if_version: Some(2), ..by_patch }),
+        write(
+            "write, sign in",
+            v1::WriteRequest {
+                principal: Some("alice".to_owned()),
+                timeouts: Some(timeouts),
+                ..Default::default()
+            },
+        ),
+        Arc::new(Touch { id: new_id(), absolute: None, seen: Mutex::default() }),
+        Arc::new(Touch { id: new_id(), absolute: Some(TOUCH_IDLE / 2), seen: Mutex::default() }),
+        Arc::new(Delete { id: new_id() }),
+        Arc::new(Regenerate { id: new_id(), new: new_id(), later: new_id() }),
+    ]
+}
+
+async fn read(client: &Client, id: &SessionId) -> Result<Session, String> {
+    client.get_with(id, looking()).await.map_err(|error| error.to_string())
+}
+
+/// `Err` unless there is no such session, for that reason.
+async fn gone(client: &Client, id: &SessionId, reason: &str) -> Result<(), String> {
+    match client.get_with(id, looking()).await {
+        Err(error) if error.kind() == ErrorKind::NotFound && error.reason() == Some(reason) => Ok(()),
+        Err(error) => Err(error.to_string()),
+        Ok(session) => Err(format!("it is there, with version {}", session.version)),
+    }
+}
+
+/// `Err` unless the session has this version and this value of `a`.
+async fn holds(client: &Client, id: &SessionId, version: u64, value: &str) -> Result<Session, String> {
+    let session = read(client, id).await?;
+    let a = session.attributes.get("a").map(|value| String::from_utf8_lossy(value).into_owned());
+    if (session.version, a.as_deref()) == (version, Some(value)) {
+        return Ok(session);
+    }
+    Err(format!("version {} with a={a:?}, not version {version} with a={value:?}", session.version))
+}
+
+/// Creates a session with the attributes that the other rows change.
+async fn make(client: &Client, id: &SessionId) -> Result<(), Error> {
+    let new = NewSession::new().id(id.clone()).attribute("a", "before").attribute("b", "before");
+    client.create(new).await.map(drop)
+}
+
+struct Create {
+    id: SessionId,
+    /// Its id is in use: the retry must be refused as the first was, although the id has been deleted since.
+    taken: bool,
+}
+
+#[tonic::async_trait]
+impl Mutation for Create {
+    fn name(&self) -> &'static str {
+        if self.taken { "create, id in use" } else { "create" }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.taken
+    }
+
+    async fn prepare(&self, client: &Client) -> Result<(), Error> {
+        if self.taken { make(client, &self.id).await } else { Ok(()) }
+    }
+
+    async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
+        let request = v1::CreateRequest {
+            id: self.id.reveal().to_owned(),
+            request_id: Some(id),
+            attributes: [("a".to_owned(), "sent".into())].into(),
+            ..Default::default()
+        };
+        stub.create(request).await.map(answered)
+    }
+
+    fn decode(&self, message: &[u8]) -> Option<Answer> {
+        decoded::<v1::CreateResponse>(message)
+    }
+
+    async fn check(&self, client: &Client) -> Result<(), String> {
+        holds(client, &self.id, 1, if self.taken { "before" } else { "sent" }).await.map(drop)
+    }
+
+    async fn overtake(&self, client: &Client) -> Result<(), Error> {
+        client.delete(&self.id).await.map(drop)
+    }
+
+    async fn check_overtaken(&self, client: &Client) -> Result<(), String> {
+        gone(client, &self.id, "NOT_FOUND").await
+    }
+}
+
+/// A write of a session with version 1. `request` lacks id and request id.
+struct Write {
+    name: &'static str,
+    id: SessionId,
+    request: v1::WriteRequest,
+}
+
+fn write(name: &'static str, request: v1::WriteRequest) -> Arc<dyn Mutation> {
+    let id = new_id();
+    Arc::new(Write { name, request: v1::WriteRequest { id: id.reveal().to_owned(), ..request }, id })
+}
+
+#[tonic::async_trait]
+impl Mutation for Write {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn is_refused(&self) -> bool {
+        self.request.if_version.is_some_and(|version| version != 1)
+    }
+
+    async fn prepare(&self, client: &Client) -> Result<(), Error> {
+        make(client, &self.id).await
+    }
+
+    async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
+        stub.write(v1::WriteRequest { request_id: Some(id), ..self.request.clone() }).await.map(answered)
+    }
+
+    fn decode(&self, message: &[u8]) -> Option<Answer> {
+        decoded::<v1::WriteResponse>(message)
+    }
+
+    async fn check(&self, client: &Client) -> Result<(), String> {
+        if self.is_refused() {
+            return holds(client, &self.id, 1, "before").await.map(drop);
+        }
+        let value = if self.request.change.is_some() { "sent" } else { "before" };
+        let session = holds(client, &self.id, 2, value).await?;
+        let keeps_b = self.request.change.is_none();
+        if session.attributes.contains_key("b") != keeps_b {
+            return Err("attribute b is not as the write leaves it".to_owned());
+        }
+        match &self.request.principal {
+            Some(principal) if *principal != session.principal => {
+                Err("somebody else is signed in".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn overtake(&self, client: &Client) -> Result<(), Error> {
+        // Also brings the version at which a condition that was not met would be.
+        let later = Patch::new().set("a", "later");
+        client.write(&self.id, quorate_client::Write::patch(later).principal("")).await.map(drop)
+    }
+
+    async fn check_overtaken(&self, client: &Client) -> Result<(), String> {
+        let version = if self.is_refused() { 2 } else { 3 };
+        let session = holds(client, &self.id, version, "later").await?;
+        if session.principal.is_empty() { Ok(()) } else { Err("somebody is signed in again".to_owned()) }
+    }
+}
+
+const TOUCH_IDLE: Duration = Duration::from_secs(3600);
+
+/// A touch. A second effect would leave the session as long as a first one leaves it, a while later; and when the
+/// absolute deadline is nearer, the answer tells less by then.
+struct Touch {
+    id: SessionId,
+    absolute: Option<Duration>,
+    seen: Mutex<TouchSeen>,
+}
+
+#[derive(Default)]
+struct TouchSeen {
+    first_sent: Option<Instant>,
+    took_effect: bool,
+    /// The first time that it was sent once its effect had been seen.
+    sent_again: Option<Instant>,
+}
+
+/// Whether a session of which so much remains was touched at `moment` or after it, and not only [`BETWEEN`] before it.
+fn touched_since(moment: Option<Instant>, remaining: Duration) -> bool {
+    moment.is_some_and(|moment| remaining + moment.elapsed() + BETWEEN / 2 >= TOUCH_IDLE)
+}
+
+#[tonic::async_trait]
+impl Mutation for Touch {
+    fn name(&self) -> &'static str {
+        if self.absolute.is_some() { "touch, absolute deadline nearer" } else { "touch" }
+    }
+
+    async fn prepare(&self, client: &Client) -> Result<(), Error> {
+        let new = NewSession::new().id(self.id.clone()).idle_timeout(TOUCH_IDLE);
+        let new = match self.absolute {
+            Some(absolute) => new.absolute_timeout(absolute),
+            None => new,
+        };
+        client.create(new).await.map(drop)
+    }
+
+    async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
+        {
+            let mut seen = self.seen.lock();
+            let moment = if seen.took_effect { &mut seen.sent_again } else { &mut seen.first_sent };
+            moment.get_or_insert_with(Instant::now);
+        }
+        let request =
+            v1::TouchRequest { id: self.id.reveal().to_owned(), request_id: Some(id), ..Default::default() };
+        stub.touch(request).await.map(answered)
+    }
+
+    fn decode(&self, message: &[u8]) -> Option<Answer> {
+        decoded::<v1::TouchResponse>(message)
+    }
+
+    async fn check(&self, client: &Client) -> Result<(), String> {
+        let session = read(client, &self.id).await?;
+        if session.version != 1 {
+            return Err(format!("a touch made version {}", session.version));
+        }
+        if self.absolute.is_some() {
+            // Its answer alone tells.
+            return Ok(());
+        }
+        let remaining = session.remaining.ok_or("it never expires")?;
+        let mut seen = self.seen.lock();
+        seen.took_effect |= touched_since(seen.first_sent, remaining);
+        match (seen.took_effect, touched_since(seen.sent_again, remaining)) {
+            (false, _) => Err(format!("not touched: {remaining:?} remain")),
+            (true, true) => Err(format!("touched again: {remaining:?} remain")),
+            (true, false) => Ok(()),
+        }
+    }
+}
+
+struct Delete {
+    id: SessionId,
+}
+
+#[tonic::async_trait]
+impl Mutation for Delete {
+    fn name(&self) -> &'static str {
+        "delete"
+    }
+
+    async fn prepare(&self, client: &Client) -> Result<(), Error> {
+        make(client, &self.id).await
+    }
+
+    async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
+        let request =
+            v1::DeleteRequest { id: self.id.reveal().to_owned(), request_id: Some(id), ..Default::default() };
+        stub.delete(request).await.map(answered)
+    }
+
+    fn decode(&self, message: &[u8]) -> Option<Answer> {
+        decoded::<v1::DeleteResponse>(message)
+    }
+
+    async fn check(&self, client: &Client) -> Result<(), String> {
+        // A second effect would have been answered with NOT_FOUND.
+        gone(client, &self.id, "NOT_FOUND").await
+    }
+}
+
+struct Regenerate {
+    id: SessionId,
+    new: SessionId,
+    later: SessionId,
+}
+
+#[tonic::async_trait]
+impl Mutation for Regenerate {
+    fn name(&self) -> &'static str {
+        "regenerate"
+    }
+
+    async fn prepare(&self, client: &Client) -> Result<(), Error> {
+        make(client, &self.id).await
+    }
+
+    async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
+        let request = v1::RegenerateRequest {
+            id: self.id.reveal().to_owned(),
+            new_id: self.new.reveal().to_owned(),
+            request_id: Some(id),
+            ..Default::default()
+        };
+        stub.regenerate(request).await.map(answered)
+    }
+
+    fn decode(&self, message: &[u8]) -> Option<Answer> {
+        decoded::<v1::RegenerateResponse>(message)
+    }
+
+    async fn check(&self, client: &Client) -> Result<(), String> {
+        gone(client, &self.id, "RENAMED").await?;
+        holds(client, &self.new, 2, "before").await.map(drop)
+    }
+
+    async fn overtake(&self, client: &Client) -> Result<(), Error> {
+        client.regenerate_to(&self.new, self.later.clone()).await.map(drop)
+    }
+
+    async fn check_overtaken(&self, client: &Client) -> Result<(), String> {
+        gone(client, &self.id, "RENAMED").await?;
+        gone(client, &self.new, "RENAMED").await?;
+        holds(client, &self.later, 3, "before").await.map(drop)
+    }
+}
