@@ -2,7 +2,14 @@
 //!
 //! The rows are in [`mutations`], the cluster with its mutations on their way in [`story`], the points here. Each test
 //! first shows that its fault was injected: a request that was not lost proves nothing.
+//!
+//! ```text
+//! answer      what a node answers to a mutation, to be compared
+//! mutations   one row for each mutation: how it is sent, what it leaves behind
+//! story       a cluster, and one of each mutation on its way
+//! ```
 
+mod answer;
 mod mutations;
 mod story;
 

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::BETWEEN;
-use super::mutations::{Answer, Mutation, Said, Stub, all};
+use super::answer::{Answer, Said};
+use super::mutations::{Mutation, Stub, all};
 use crate::common::{Outcome, patiently, stub, three};
 
 /// One mutation with the id under which it is sent, however often.
@@ -280,14 +281,22 @@ impl Story {
     pub(super) async fn assert_answered_again(&mut self, first: &[Option<Answer>]) -> Outcome {
         self.let_time_pass().await?;
         let again = self.retry_all().await?;
+        let mut violations = Vec::new();
         for ((row, first), again) in self.rows.iter().zip(first).zip(&again) {
             let name = row.mutation.name();
             if let (Some(first), Some(again)) = (first, again) {
-                assert_eq!(again.said, first.said, "{name}: the retry was answered otherwise");
-                assert!(again.index >= first.index, "{name}: {} after {}", again.index, first.index);
+                if again.said != first.said {
+                    violations.push(format!("{name}: first {:?}, then {:?}", first.said, again.said));
+                }
+                if again.index < first.index {
+                    violations.push(format!("{name}: first at {}, then at {}", first.index, again.index));
+                }
             }
-            row.mutation.check_overtaken(&self.client).await.map_err(|found| format!("{name}: {found}"))?;
+            if let Err(found) = row.mutation.check_overtaken(&self.client).await {
+                violations.push(format!("{name}: {found}"));
+            }
         }
+        assert!(violations.is_empty(), "a retry was no retry:\n{}", violations.join("\n"));
         Ok(())
     }
 
