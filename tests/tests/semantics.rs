@@ -238,8 +238,8 @@ fn every_test_that_the_table_names_exists() {
 }
 
 /// A workspace with one crate and one program of tests, and this document.
-fn workspace(document: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+fn workspace(document: &str) -> std::io::Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
     let files = [
         ("Cargo.toml", "[workspace]\nmembers = [\"one\", \"two\"]\n"),
         ("one/Cargo.toml", "[package]\nname = \"some-crate\"\n"),
@@ -267,15 +267,16 @@ fn workspace(document: &str) -> tempfile::TempDir {
     ];
     for (path, text) in files {
         let path = dir.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
+        fs::write(path, text)?;
     }
-    dir
+    Ok(dir)
 }
 
-fn findings(table: &str) -> Findings {
-    let dir = workspace(&format!("# Semantics\n\nText.\n\n| promise | test |\n|---|---|\n{table}"));
-    check(dir.path()).unwrap()
+fn findings(table: &str) -> Result<Findings, String> {
+    let document = format!("# Semantics\n\nText.\n\n| promise | test |\n|---|---|\n{table}");
+    let dir = workspace(&document).map_err(|error| error.to_string())?;
+    check(dir.path())
 }
 
 #[test]
@@ -286,7 +287,8 @@ fn tests_are_found_wherever_the_compiler_finds_them() {
          | property | `some_crate::deep::inner::tests::property` |\n\
          | two tests | `cluster::part::runs`, `some_crate::deep::tests::inline` |\n\
          | a \\| b | not yet |\n",
-    );
+    )
+    .unwrap();
     assert_eq!(found.violations, Vec::<String>::new());
     assert_eq!((found.rows, found.not_yet), (5, 1));
 }
@@ -307,7 +309,8 @@ fn a_row_whose_test_does_not_exist_or_run_is_reported() {
         ("`cluster::part::runs` `cluster::part::made_up`", "no function made_up"),
     ];
     for (test, expected) in table {
-        let found = findings(&format!("| sound | `cluster::part::runs` |\n| a promise | {test} |\n"));
+        let found =
+            findings(&format!("| sound | `cluster::part::runs` |\n| a promise | {test} |\n")).unwrap();
         let [violation] = found.violations.as_slice() else { panic!("{test}: {found:?}") };
         assert!(violation.starts_with("line 8: ") && violation.contains(expected), "{test}: {violation}");
     }
@@ -325,9 +328,9 @@ fn what_is_no_row_is_reported() {
         ("\n| another | table |", "is not one of promises"),
     ];
     for (line, expected) in table {
-        let found = findings(&format!("| sound | `cluster::part::runs` |\n{line}\n"));
+        let found = findings(&format!("| sound | `cluster::part::runs` |\n{line}\n")).unwrap();
         let [violation] = found.violations.as_slice() else { panic!("{line}: {found:?}") };
         assert!(violation.contains(expected), "{line}: {violation}");
     }
-    assert_eq!(findings("| a promise | not yet |\n").violations, ["no promise has a test"]);
+    assert_eq!(findings("| a promise | not yet |\n").unwrap().violations, ["no promise has a test"]);
 }
