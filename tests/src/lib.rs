@@ -16,8 +16,8 @@
 //! error      why the harness itself could not go on
 //! ```
 //!
-//! Binaries: `quorate-demo`, `quorate-docker-demo`, `quorate-kill-loop`, `quorate-strace-durability`, each behind a script
-//! of `scripts/`.
+//! Binaries: `quorate-demo`, `quorate-docker-demo`, `quorate-expiry-storm`, `quorate-kill-loop`,
+//! `quorate-strace-durability`, each behind a script of `scripts/`.
 
 mod cluster;
 mod digests;

@@ -204,7 +204,7 @@ fn has_test(source: &str, function: &str) -> Result<(), String> {
         let named = item.strip_prefix("fn ").and_then(|rest| rest.strip_prefix(function));
         if named.is_some_and(|rest| rest.starts_with(['(', '<'])) {
             let is_test = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-            if !attributes.iter().any(|line| is_test(line)) {
+            if !attributes.iter().any(is_test) {
                 return Err(format!("{function} is no test"));
             }
             return match attributes.iter().find(|line| line.starts_with("#[ignore")) {
