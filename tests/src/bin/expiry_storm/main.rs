@@ -27,8 +27,8 @@ use quorate_client::Client;
 use quorate_tests::{ClusterOptions, HarnessError, PATIENCE, ProcessCluster, interrupted, until};
 
 use crate::calibration::Calibration;
-use crate::load::Writers;
-use crate::population::{GRACE, create, look};
+use crate::load::{Op, Writers};
+use crate::population::{GRACE, Looks, Sample, create, look};
 use crate::report::Report;
 use crate::window::Window;
 
@@ -176,18 +176,12 @@ async fn run(arguments: &Arguments) -> Result<Report, HarnessError> {
         schedule.earliest.saturating_duration_since(Instant::now())
     );
     tokio::time::sleep_until(start.into()).await;
-    let [quiet, storm, end] = schedule.windows();
-    let writing = tokio::spawn(Arc::clone(&writers).open_loop(rate, start, end));
-    let looked_until = schedule.latest + population.spread + GRACE + Duration::from_secs(1);
-    let bounds = (schedule.earliest, schedule.latest);
-    let looking = tokio::spawn(async move { look(&clients, population.samples, bounds, looked_until).await });
-    let counted = count(&mut cluster, &schedule, arguments.others).await?;
-    let panicked = |error: tokio::task::JoinError| HarnessError::Unreadable(error.to_string());
-    let ops = writing.await.map_err(panicked)??;
-    let looks = looking.await.map_err(panicked)?;
-    let reaped = wait_reaped(&mut cluster).await.map(|()| schedule.earliest.elapsed());
+    let seen =
+        see_through(&mut cluster, clients, writers, (population.samples, population.spread), rate, &schedule);
+    let seen = seen.await?;
     let leader = cluster.wait_leader().await?;
     let status = cluster.status(leader).await?;
+    let [quiet, storm, end] = schedule.windows();
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let report = Report {
         sessions: number(arguments.sessions),
@@ -196,20 +190,56 @@ async fn run(arguments: &Arguments) -> Result<Report, HarnessError> {
         rate_max,
         rate,
         window: schedule.window,
-        quiet: Window::of(&ops, quiet, storm),
-        storm: Window::of(&ops, storm, end),
+        quiet: Window::of(&seen.ops, quiet, storm),
+        storm: Window::of(&seen.ops, storm, end),
         spread: population.spread + (schedule.latest - schedule.earliest),
-        looks,
-        live_before: counted.before,
+        looks: seen.looks,
+        live_before: seen.live_before,
         live_after: status.sessions,
-        live_down: counted.down,
-        reaped: reaped.ok(),
+        live_down: seen.live_down,
+        reaped: seen.reaped,
         terms: status.term.saturating_sub(term),
         nodes: cluster.ids(),
         digests: cluster.digests().await?,
     };
     cluster.stop_all().await?;
     Ok(report)
+}
+
+/// What was seen from the start of the load to the end of reaping.
+struct Through {
+    ops: Vec<Op>,
+    looks: Looks,
+    /// Live sessions shortly before the deadline; `None`: the answer came later.
+    live_before: Option<u64>,
+    /// How long after it only the others were left.
+    live_down: Option<Duration>,
+    /// How long after it nothing was left to reap.
+    reaped: Option<Duration>,
+}
+
+/// The load, the looks and the counting, all at once.
+async fn see_through(
+    cluster: &mut ProcessCluster,
+    clients: Vec<Client>,
+    writers: Arc<Writers>,
+    (samples, spread): (Vec<Sample>, Duration),
+    rate: f64,
+    schedule: &Schedule,
+) -> Result<Through, HarnessError> {
+    let panicked = |error: tokio::task::JoinError| HarnessError::Unreadable(error.to_string());
+    let [quiet, _, end] = schedule.windows();
+    let start = quiet.checked_sub(WARM_UP).unwrap_or(quiet);
+    let others = u64::try_from(writers.ids.len()).unwrap_or(u64::MAX);
+    let writing = tokio::spawn(writers.open_loop(rate, start, end));
+    let until = schedule.latest + spread + GRACE + Duration::from_secs(1);
+    let deadline = (schedule.earliest, schedule.latest);
+    let looking = tokio::spawn(async move { look(&clients, samples, deadline, until).await });
+    let (live_before, live_down) = count(cluster, schedule, others).await?;
+    let ops = writing.await.map_err(panicked)??;
+    let looks = looking.await.map_err(panicked)?;
+    let reaped = wait_reaped(cluster).await.map(|()| schedule.earliest.elapsed()).ok();
+    Ok(Through { ops, looks, live_before, live_down, reaped })
 }
 
 /// Leaves time to create the sessions and for a window before they expire.
@@ -233,30 +263,24 @@ async fn plan(
     Ok((calibration, Schedule { deadline_ms, earliest, latest, window }))
 }
 
-struct Counted {
-    /// Live sessions shortly before the deadline.
-    before: u64,
-    /// How long after it only the others were left.
-    down: Option<Duration>,
-}
-
-/// Counts the live sessions, by the leader's Status, before the deadline and until only `others` are left.
+/// Counts the live sessions, by the leader's Status: shortly before the deadline, if the answer comes in time; and how
+/// long after it only `others` are left.
 async fn count(
     cluster: &mut ProcessCluster,
     schedule: &Schedule,
-    others: usize,
-) -> Result<Counted, HarnessError> {
+    others: u64,
+) -> Result<(Option<u64>, Option<Duration>), HarnessError> {
     let moment = schedule.earliest.checked_sub(COUNT_LEAD).unwrap_or(schedule.earliest);
     tokio::time::sleep_until(moment.into()).await;
     let leader = cluster.wait_leader().await?;
     let before = cluster.status(leader).await?.sessions;
-    let others = u64::try_from(others).unwrap_or(u64::MAX);
+    let before = (Instant::now() < schedule.earliest).then_some(before);
     let down = until("the live sessions are down", PATIENCE, || async {
         let live = cluster.status(leader).await.map_err(|error| error.to_string())?.sessions;
         if live <= others { Ok(schedule.earliest.elapsed()) } else { Err(format!("{live}")) }
     })
     .await;
-    Ok(Counted { before, down: down.ok() })
+    Ok((before, down.ok()))
 }
 
 /// Waits until the log grows by ticks alone: Status does not tell how many records are left.

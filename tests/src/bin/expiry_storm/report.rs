@@ -29,8 +29,8 @@ pub(crate) struct Report {
     /// All deadlines lie within this.
     pub(crate) spread: Duration,
     pub(crate) looks: Looks,
-    /// Live sessions by Status shortly before the deadline, and at the end.
-    pub(crate) live_before: u64,
+    /// Live sessions by Status shortly before the deadline (`None`: no answer came in time), and at the end.
+    pub(crate) live_before: Option<u64>,
     pub(crate) live_after: u64,
     /// From the first deadline until Status counts only the others as live; `None`: never.
     pub(crate) live_down: Option<Duration>,
@@ -45,7 +45,7 @@ pub(crate) struct Report {
 impl Report {
     /// Promises that were broken.
     pub(crate) fn violations(&self) -> Vec<String> {
-        let Looks { early, late, revived, unseen, .. } = self.looks;
+        let Looks { early, late, revived, .. } = self.looks;
         let mut found = Vec::new();
         let mut report = |count: u64, what: &str| {
             if count > 0 {
@@ -56,11 +56,10 @@ impl Report {
         report(count(early), "sampled sessions were gone before their deadline");
         report(count(late), &format!("sampled sessions were seen more than {GRACE:?} after their deadline"));
         report(count(revived), "sampled sessions were seen again after they were gone");
-        report(count(unseen), "sampled sessions were not seen both alive and gone");
         report(self.quiet.gone + self.storm.gone, "writes found a session gone that does not expire");
         let before = self.sessions + self.others;
-        if self.live_before != before {
-            found.push(format!("{} sessions lived before the deadline, not {before}", self.live_before));
+        if let Some(live) = self.live_before.filter(|live| *live != before) {
+            found.push(format!("{live} sessions lived before the deadline, not {before}"));
         }
         if self.live_after != self.others {
             found.push(format!("{} sessions live at the end, not {}", self.live_after, self.others));
@@ -77,11 +76,14 @@ impl Report {
     /// Why the run proves nothing.
     pub(crate) fn too_little(&self) -> Vec<String> {
         let mut found = Vec::new();
-        if self.sessions == 0 || self.live_before <= self.live_after {
-            found.push("nothing expired".to_owned());
+        match self.live_before {
+            None => found.push("the sessions were not counted before the deadline".to_owned()),
+            Some(live) if live <= self.live_after => found.push("nothing expired".to_owned()),
+            Some(_) => {}
         }
-        if self.looks.samples < self.samples_min || self.looks.reads == 0 {
-            found.push(format!("{} samples, {} reads of them", self.looks.samples, self.looks.reads));
+        let Looks { samples, unseen, .. } = self.looks;
+        if samples == 0 || samples < self.samples_min || unseen > 0 {
+            found.push(format!("of {samples} samples {unseen} were not seen both alive and gone"));
         }
         for (name, window) in [("quiet", &self.quiet), ("storm", &self.storm)] {
             let enough = window.intended >= WRITES_MIN
@@ -115,7 +117,7 @@ impl Report {
             "sessions={} deadlines_within_ms={} live_before={} live_after={} live_down_ms={} reaped_by_ms={} terms={}",
             self.sessions,
             self.spread.as_millis(),
-            self.live_before,
+            self.live_before.map_or("unknown".to_owned(), |live| live.to_string()),
             self.live_after,
             ms(self.live_down),
             ms(self.reaped),
