@@ -2,13 +2,12 @@
 //!
 //! # One more mutation
 //!
-//! Write a type with [`Mutation`] for it (or another `Write` or `Touch`), and add it to [`all`]. `overtake` should do what
-//! a second effect would undo, repeat or meet: then a retry that is carried out again cannot look like the first.
+//! Write a type with [`Mutation`] for it (or another `Write`), in a file of its own when it is long, and add it to
+//! [`all`]. `overtake` should do what a second effect would undo, repeat or meet: then a retry that is carried out again
+//! cannot look like the first.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use quorate_client::{Client, Error, ErrorKind, NewSession, Patch, Session, SessionId};
 use quorate_proto::v1;
 use quorate_proto::v1::sessions_client::SessionsClient;
@@ -16,8 +15,8 @@ use quorate_tests::new_id;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::BETWEEN;
 use super::answer::{Answer, answered, decoded};
+use super::touch::Touch;
 use crate::common::looking;
 
 pub(super) type Stub = SessionsClient<Channel>;
@@ -82,14 +81,15 @@ pub(super) fn all() -> Vec<Arc<dyn Mutation>> {
                 ..Default::default()
             },
         ),
-        Arc::new(Touch { id: new_id(), absolute: None, seen: Mutex::default() }),
-        Arc::new(Touch { id: new_id(), absolute: Some(TOUCH_IDLE / 2), seen: Mutex::default() }),
+        Touch::row(),
+        Touch::row_with_nearer_deadline(),
         Arc::new(Delete { id: new_id() }),
         Arc::new(Regenerate { id: new_id(), new: new_id(), later: new_id() }),
     ]
 }
 
-async fn read(client: &Client, id: &SessionId) -> Result<Session, String> {
+/// A linearizable look.
+pub(super) async fn read(client: &Client, id: &SessionId) -> Result<Session, String> {
     client.get_with(id, looking()).await.map_err(|error| error.to_string())
 }
 
@@ -227,79 +227,6 @@ impl Mutation for Write {
         let version = if self.is_refused() { 2 } else { 3 };
         let session = holds(client, &self.id, version, "later").await?;
         if session.principal.is_empty() { Ok(()) } else { Err("somebody is signed in again".to_owned()) }
-    }
-}
-
-const TOUCH_IDLE: Duration = Duration::from_secs(3600);
-
-/// A touch. A second effect would leave the session as long as a first one leaves it, a while later; and when the
-/// absolute deadline is nearer, the answer tells less by then.
-struct Touch {
-    id: SessionId,
-    absolute: Option<Duration>,
-    seen: Mutex<TouchSeen>,
-}
-
-#[derive(Default)]
-struct TouchSeen {
-    first_sent: Option<Instant>,
-    took_effect: bool,
-    /// The first time that it was sent once its effect had been seen.
-    sent_again: Option<Instant>,
-}
-
-/// Whether a session of which so much remains was touched at `moment` or after it, and not only [`BETWEEN`] before it.
-fn touched_since(moment: Option<Instant>, remaining: Duration) -> bool {
-    moment.is_some_and(|moment| remaining + moment.elapsed() + BETWEEN / 2 >= TOUCH_IDLE)
-}
-
-#[tonic::async_trait]
-impl Mutation for Touch {
-    fn name(&self) -> &'static str {
-        if self.absolute.is_some() { "touch, absolute deadline nearer" } else { "touch" }
-    }
-
-    async fn prepare(&self, client: &Client) -> Result<(), Error> {
-        let new = NewSession::new().id(self.id.clone()).idle_timeout(TOUCH_IDLE);
-        let new = match self.absolute {
-            Some(absolute) => new.absolute_timeout(absolute),
-            None => new,
-        };
-        client.create(new).await.map(drop)
-    }
-
-    async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
-        {
-            let mut seen = self.seen.lock();
-            let moment = if seen.took_effect { &mut seen.sent_again } else { &mut seen.first_sent };
-            moment.get_or_insert_with(Instant::now);
-        }
-        let request =
-            v1::TouchRequest { id: self.id.reveal().to_owned(), request_id: Some(id), ..Default::default() };
-        stub.touch(request).await.map(answered)
-    }
-
-    fn decode(&self, message: &[u8]) -> Option<Answer> {
-        decoded::<v1::TouchResponse>(message)
-    }
-
-    async fn check(&self, client: &Client) -> Result<(), String> {
-        let session = read(client, &self.id).await?;
-        if session.version != 1 {
-            return Err(format!("a touch made version {}", session.version));
-        }
-        if self.absolute.is_some() {
-            // Its answer alone tells.
-            return Ok(());
-        }
-        let remaining = session.remaining.ok_or("it never expires")?;
-        let mut seen = self.seen.lock();
-        seen.took_effect |= touched_since(seen.first_sent, remaining);
-        match (seen.took_effect, touched_since(seen.sent_again, remaining)) {
-            (false, _) => Err(format!("not touched: {remaining:?} remain")),
-            (true, true) => Err(format!("touched again: {remaining:?} remain")),
-            (true, false) => Ok(()),
-        }
     }
 }
 

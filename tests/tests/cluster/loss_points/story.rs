@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_client::Client;
 use quorate_proto::v1;
@@ -15,6 +16,10 @@ use super::BETWEEN;
 use super::answer::{Answer, Said};
 use super::mutations::{Mutation, Stub, all};
 use crate::common::{Outcome, patiently, stub, three};
+
+/// A leader that is left alone takes requests for five seconds.
+const LOGGED_WITHIN: Duration = Duration::from_secs(10);
+const BEGINNINGS_MAX: usize = 4;
 
 /// One mutation with the id under which it is sent, however often.
 struct Row {
@@ -62,6 +67,29 @@ impl Story {
         Ok(story)
     }
 
+    /// A story whose leader has every request in its log, and which no other node has; with the leader and the others,
+    /// which do not run. They are killed and not paused: the kernel of a node that is paused goes on receiving.
+    ///
+    /// An election at the wrong moment, on a machine that is busy, leaves nobody to take the requests: then another story
+    /// begins.
+    pub(super) async fn begin_uncommitted() -> Result<(Story, u64, Vec<u64>), Box<dyn std::error::Error>> {
+        let mut failed = String::new();
+        for _ in 0..BEGINNINGS_MAX {
+            let mut story = Story::begin().await?;
+            story.wait_leader_but(0).await?;
+            let others = story.kill_followers()?;
+            story.send_directly().await?;
+            match story.wait_logged_by_leader_alone().await {
+                Ok(()) => {
+                    let leader = story.leader;
+                    return Ok((story, leader, others));
+                }
+                Err(error) => failed = error.to_string(),
+            }
+        }
+        Err(failed.into())
+    }
+
     /// A call through each proxy, so that nothing but the mutations is lost later.
     async fn warm_up(&self) -> Outcome {
         for row in &self.rows {
@@ -75,7 +103,7 @@ impl Story {
     }
 
     /// Waits until [`BETWEEN`] has passed for the cluster.
-    async fn let_time_pass(&self) -> Result<(), HarnessError> {
+    pub(super) async fn let_time_pass(&self) -> Result<(), HarnessError> {
         let now = || async {
             let status = self.cluster.status(self.leader).await.map_err(|error| error.to_string())?;
             Ok::<_, String>(status.cluster_time_ms)
@@ -111,7 +139,7 @@ impl Story {
     }
 
     /// Sends every mutation to the leader; returns with all on their way.
-    pub(super) async fn send_directly(&mut self) -> Outcome {
+    async fn send_directly(&mut self) -> Outcome {
         let direct = stub(&self.cluster, self.leader).await?;
         for row in &mut self.rows {
             let (mutation, stub, id) = (Arc::clone(&row.mutation), direct.clone(), row.id);
@@ -197,10 +225,10 @@ impl Story {
     }
 
     /// Waits until the leader's log holds every request; no other's does.
-    pub(super) async fn wait_logged_by_leader_alone(&self) -> Outcome {
+    async fn wait_logged_by_leader_alone(&self) -> Outcome {
         for row in &self.rows {
             let name = row.mutation.name();
-            until("the leader has the request in its log", PATIENCE, || async {
+            until("the leader has the request in its log", LOGGED_WITHIN, || async {
                 if self.is_logged(self.leader, row.id) { Ok(()) } else { Err(name.to_owned()) }
             })
             .await?;
@@ -212,7 +240,7 @@ impl Story {
     }
 
     /// Kills every node but the leader; returns their ids.
-    pub(super) fn kill_followers(&mut self) -> Result<Vec<u64>, HarnessError> {
+    fn kill_followers(&mut self) -> Result<Vec<u64>, HarnessError> {
         let followers: Vec<_> = self.cluster.ids().into_iter().filter(|id| *id != self.leader).collect();
         for id in &followers {
             self.cluster.node_mut(*id)?.kill()?;
@@ -234,8 +262,9 @@ impl Story {
         Ok(())
     }
 
-    pub(super) async fn wait_next_leader(&mut self) -> Outcome {
-        self.leader = self.cluster.wait_leader_but(self.leader).await?;
+    /// Follows whoever leads, or comes to lead, other than `but` (0: any).
+    pub(super) async fn wait_leader_but(&mut self, but: u64) -> Outcome {
+        self.leader = self.cluster.wait_leader_but(but).await?;
         Ok(())
     }
 
