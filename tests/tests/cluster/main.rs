@@ -6,6 +6,7 @@
 //! kills         everything acknowledged outlives kill -9 of one node and of all
 //! forwarding    any node takes any request, or names the leader
 //! exactly_once  a request id is carried out once, also across leaders
+//! loss_points   each mutation, retried after each point at which it can get lost, takes effect once
 //! reads         AT_LEAST on followers
 //! expiry        deadlines: never early, gone soon after
 //! cluster_time  wrong wall clocks, restarts and failovers expire nobody
@@ -32,6 +33,7 @@ mod full_disk;
 mod garbage;
 mod harness;
 mod kills;
+mod loss_points;
 mod peers;
 mod reads;
 mod restart;
