@@ -3,7 +3,7 @@
 //!
 //! Version 2 has locks, namespaces, revocations and events; its snapshot stream has blocks of events.
 
-#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "all of it is tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
