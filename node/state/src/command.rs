@@ -142,14 +142,7 @@ pub enum Operation {
         key: SessionKey,
     },
     /// End all sessions of a principal.
-    Revoke {
-        /// The application.
-        namespace: Box<str>,
-        /// Whose; never empty.
-        principal: Box<str>,
-        /// The one to keep.
-        except: Option<SessionKey>,
-    },
+    Revoke(RevokePrincipal),
     /// Create a namespace, or change its policy.
     PutNamespace {
         /// Its name.
@@ -164,6 +157,17 @@ pub enum Operation {
         /// Its name.
         name: Box<str>,
     },
+}
+
+/// See `quorate.v1.RevokeRequest`. `Debug` does not show the principal.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokePrincipal {
+    /// The application.
+    pub namespace: Box<str>,
+    /// Whose; never empty.
+    pub principal: Box<str>,
+    /// The one to keep.
+    pub except: Option<SessionKey>,
 }
 
 /// See `quorate.v1.LockRequest`.
@@ -269,6 +273,15 @@ impl fmt::Debug for WriteSession {
             .field("timeouts", &self.timeouts)
             .field("fence", &self.fence)
             .field("release", &self.release)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RevokePrincipal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevokePrincipal")
+            .field("namespace", &self.namespace)
+            .field("except", &self.except)
             .finish_non_exhaustive()
     }
 }

@@ -67,7 +67,7 @@ impl Operation {
             | Operation::Lock(_)
             | Operation::Unlock(_)
             | Operation::BreakLock { .. }
-            | Operation::Revoke { .. }
+            | Operation::Revoke(_)
             | Operation::PutNamespace { .. }
             | Operation::DeleteNamespace { .. } => 2,
         }

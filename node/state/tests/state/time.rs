@@ -81,8 +81,9 @@ fn an_outage_costs_no_idle_time_but_absolute_time() {
 #[test]
 fn a_reader_ahead_of_the_state_sees_the_expiry() {
     let store = store_with(Some(10_000), None);
-    let ahead =
-        |ms| store.state.lookup(&key(1), clocks(START + ms, START + ms)).map(|session| session.version);
+    let ahead = |ms| {
+        store.state.lookup("default", &key(1), clocks(START + ms, START + ms)).map(|session| session.version)
+    };
     assert_eq!(ahead(10_999), Ok(1));
     assert_eq!(ahead(11_000), Err(Refusal::NotFound));
 }
@@ -112,11 +113,13 @@ fn a_session_without_timeouts_needs_no_touch() {
     assert!(!session.needs_touch(clocks(START + 500, START + 500)));
     assert!(session.needs_touch(clocks(START + 501, START + 501)));
     let mut endless = session;
+    endless.idle_ms = None;
     endless.timeouts = timeouts(None, None);
     assert!(!endless.needs_touch(clocks(u64::MAX, u64::MAX)));
     assert!(!endless.is_expired(clocks(u64::MAX, u64::MAX)));
     assert_eq!(endless.remaining_ms(clocks(START, START)), None);
     // A timeout that no clock reaches must not overflow.
+    endless.idle_ms = Some(u64::MAX);
     endless.timeouts = timeouts(u64::MAX, u64::MAX);
     assert_eq!(endless.remaining_ms(clocks(START, START)), Some(u64::MAX - START));
     store.tick();
@@ -189,7 +192,7 @@ fn a_mass_expiry_is_sorted_out_a_few_thousand_at_a_time() {
     assert_eq!(store.state.reapable(20_000).len(), 4_096);
     // All are gone at once, sorted out or not.
     let last = quorate_state::SessionKey(9_999_u128.to_le_bytes());
-    assert_eq!(store.state.lookup(&last, store.state.clocks()), Err(Refusal::NotFound));
+    assert_eq!(store.state.lookup("default", &last, store.state.clocks()), Err(Refusal::NotFound));
     for _ in 0..2 {
         store.tick();
     }
