@@ -12,12 +12,13 @@ use openraft::{Instant as _, ServerState};
 use parking_lot::Mutex;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
-use quorate_state::{Clocks, ClusterTime, Command, NodeId, Outcome, Proposal, State};
+use quorate_state::{Clocks, ClusterTime, Command, NodeId, Operation, Outcome, Proposal, State};
 use quorate_storage::RaftLog;
 
 use super::clock::ClusterClock;
 use super::error::{ForwardError, ProposeError, ReadError, WaitError};
 use super::identity::Identity;
+use super::lock_waits::LockWaits;
 use super::peers::{Peers, Traffic};
 use super::persister::Persister;
 use super::replica::Replica;
@@ -138,6 +139,11 @@ impl Consensus {
         read(&applied.state, applied.index())
     }
 
+    /// Who waits for a lock on this node.
+    pub(crate) fn lock_waits(&self) -> &Arc<LockWaits> {
+        self.inner.replica.lock_waits()
+    }
+
     /// The index of the last applied entry.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
@@ -162,9 +168,11 @@ impl Consensus {
         &self,
         commands: Vec<Command>,
     ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
-        let within_budget = self.inner.persister.within_budget();
-        if tokio::time::timeout(BUDGET_WAIT_MAX, within_budget).await.is_err() {
-            return Err(ProposeError::Overloaded);
+        if commands.iter().any(is_throttled) {
+            let within_budget = self.inner.persister.within_budget();
+            if tokio::time::timeout(BUDGET_WAIT_MAX, within_budget).await.is_err() {
+                return Err(ProposeError::Overloaded);
+            }
         }
         self.submit_unthrottled(commands).await
     }
@@ -428,6 +436,18 @@ impl Consensus {
         let matched = metrics.borrow_watched().replication.clone()?;
         let others = matched.into_iter().filter(|(node, _)| *node != self.node_id() && voters.contains(node));
         others.max_by_key(|(_, matched)| *matched).map(|(node, _)| node)
+    }
+}
+
+/// Whether a command waits for the log budget. What frees memory or a lock never does: refusing it would only prolong
+/// what there is too much of.
+pub(crate) fn is_throttled(command: &Command) -> bool {
+    match command {
+        Command::Operate { operation, .. } => {
+            !matches!(operation, Operation::Unlock(_) | Operation::BreakLock { .. })
+        }
+        Command::OpenClient { .. } => true,
+        _ => false,
     }
 }
 

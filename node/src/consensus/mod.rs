@@ -11,13 +11,16 @@
 //! persister      write-behind, budget, purge                    status     what a node tells of itself
 //! network        openraft's calls to peers                      identity   the envelope of every peer call
 //! peers          long-lived channels                            maintenance ticks, reaping, announcement
-//! peer_service   the peer listener
+//! peer_service   the peer listener                         lock_waits  who waits for a lock on this node
+//! lock_clock     lapsed locks, the apply version
 //! ```
 
 mod clock;
 mod error;
 mod handle;
 mod identity;
+mod lock_clock;
+mod lock_waits;
 mod log_store;
 mod maintenance;
 mod network;
@@ -36,7 +39,9 @@ mod timers;
 mod types;
 
 pub use error::{ForwardError, ProposeError, ReadError, WaitError};
+pub(crate) use handle::is_throttled;
 pub use handle::{Applied, Consensus, Leader};
+pub(crate) use lock_waits::LockWaits;
 pub use peer_service::ForwardHandler;
 pub use start::{Running, StartError};
 pub use status::{MemberStatus, Status};

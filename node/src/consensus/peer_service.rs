@@ -272,8 +272,8 @@ impl Peer for PeerService {
         let message = request.into_inner();
         let core = self.admit(message.envelope.as_ref())?;
         let operation = message.operation.ok_or_else(|| malformed("a forward without an operation"))?;
-        // In a task of its own: a caller who goes away must not cancel what may be half proposed.
-        let answer = tokio::spawn(core.forward.handle(operation)).await.map_err(stopped)?;
+        // Not in a task of its own: a caller who goes away leaves the line for a lock. What is proposed stays proposed.
+        let answer = core.forward.handle(operation).await;
         Ok(Response::new(peer::ForwardResponse { answer: Some(answer) }))
     }
 

@@ -1,11 +1,13 @@
 //! This node's copy of the replicated state: consensus applies to it, everyone else reads it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use quorate_state::{Changes, Frozen, State};
+use quorate_state::{Changes, ClusterTime, Fence, Frozen, State};
 use tokio::sync::watch;
 
+use super::lock_waits::LockWaits;
 use super::types::{LogId, SnapshotMeta, StoredMembership};
 
 /// The state together with its place in the log; both always change under one lock.
@@ -42,6 +44,9 @@ pub(crate) struct Replica {
     persisted: Mutex<SnapshotMeta>,
     /// Payload bytes applied since the process started.
     bytes_applied: AtomicU64,
+    /// When the first lock for which somebody waits lapses.
+    lock_lapse: watch::Sender<Option<ClusterTime>>,
+    lock_waits: Arc<LockWaits>,
 }
 
 impl Replica {
@@ -50,6 +55,8 @@ impl Replica {
         Replica {
             applied_index: watch::Sender::new(applied.index()),
             persisted: Mutex::new(applied.meta()),
+            lock_lapse: watch::Sender::new(applied.state.next_lock_lapse()),
+            lock_waits: Arc::default(),
             applied: RwLock::new(applied),
             bytes_applied: AtomicU64::new(0),
         }
@@ -68,6 +75,23 @@ impl Replica {
     pub(crate) fn publish(&self, index: u64, payload_bytes: u64) {
         self.bytes_applied.fetch_add(payload_bytes, Ordering::Relaxed);
         self.applied_index.send_replace(index);
+    }
+
+    /// Tells what has become of locks: whose turn has come, and when the next lapses.
+    pub(crate) fn publish_locks(&self, woken: &[Fence], lapse: Option<ClusterTime>) {
+        self.lock_waits.wake(woken);
+        let is_news = |known: &mut Option<ClusterTime>| std::mem::replace(known, lapse) != lapse;
+        self.lock_lapse.send_if_modified(is_news);
+    }
+
+    /// Who waits for a lock on this node.
+    pub(crate) fn lock_waits(&self) -> &Arc<LockWaits> {
+        &self.lock_waits
+    }
+
+    /// Follows when the first lock for which somebody waits lapses.
+    pub(crate) fn watch_lock_lapse(&self) -> watch::Receiver<Option<ClusterTime>> {
+        self.lock_lapse.subscribe()
     }
 
     pub(crate) fn applied_index(&self) -> u64 {

@@ -271,6 +271,7 @@ impl Running {
         tasks.spawn(watch_failures(raft.clone(), identity.watch_stopped(), failed, stop.subscribe()));
         tasks.spawn(persister.run(replica, raft, peers, stop.subscribe()));
         tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
+        tasks.spawn(consensus.clone().run_locks(stop.subscribe()));
         tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));
         tasks.spawn(join(consensus.clone(), members, votes_from, replay, stop.subscribe()));
         Ok(Running { consensus, stop, tasks, failed: running_failed, _dir: dir })

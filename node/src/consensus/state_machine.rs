@@ -51,12 +51,12 @@ impl StateMachine {
     fn apply_batch(&self, batch: Vec<Decoded>, payload_bytes: u64) {
         let mut answers: Vec<(ApplyResponder<TypeConfig>, Response)> = Vec::with_capacity(batch.len());
         let mut index = 0;
-        {
+        let (woken, lapse) = {
             let mut applied = self.replica.write();
             for Decoded { log_id, step, responder } in batch {
                 let response = match step {
                     Step::Blank => None,
-                    Step::Propose(proposal) => Some(applied.state.apply(proposal)),
+                    Step::Propose(proposal) => Some(applied.state.apply(log_id.index, proposal)),
                     Step::Membership(membership) => {
                         applied.membership = StoredMembership::new(Some(log_id), membership);
                         None
@@ -66,8 +66,10 @@ impl StateMachine {
                 applied.log_id = Some(log_id);
                 answers.extend(responder.map(|responder| (responder, response)));
             }
-        }
+            (applied.state.take_woken(), applied.state.next_lock_lapse())
+        };
         self.replica.publish(index, payload_bytes);
+        self.replica.publish_locks(&woken, lapse);
         for (responder, response) in answers {
             responder.send(response);
         }
@@ -145,7 +147,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let state = snapshot.into_state()?;
-        let frozen = state.freeze();
+        let (frozen, lapse) = (state.freeze(), state.next_lock_lapse());
         self.persister.install(meta, frozen).await?;
         let installed = Applied { state, log_id: meta.last_log_id, membership: meta.last_membership.clone() };
         // What it replaces may hold millions of sessions: they are freed once the lock is.
@@ -154,6 +156,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.persister.note_persisted(&self.replica);
         self.replica.raise_persisted(meta.clone());
         self.replica.publish(meta.last_log_id.as_ref().map_or(0, |id| id.index), 0);
+        self.replica.publish_locks(&[], lapse);
+        self.replica.lock_waits().wake_all();
         Ok(())
     }
 

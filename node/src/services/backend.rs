@@ -1,13 +1,16 @@
 //! What the services need of consensus. A seam: tests put a scripted backend here, the node puts [`Consensus`].
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use quorate_proto::v1;
 use quorate_state::{Clocks, Command, State};
 
-use crate::consensus::{Applied, Consensus, ForwardError, Leader, ProposeError, ReadError, WaitError};
+use crate::consensus::{
+    Applied, Consensus, ForwardError, Leader, LockWaits, ProposeError, ReadError, WaitError,
+};
 
 /// Results of submitted commands, one per command, in the order of submission.
 pub(crate) type Results = BoxStream<'static, Result<Applied, ProposeError>>;
@@ -20,6 +23,10 @@ pub(crate) trait Backend: Clone + Send + Sync + 'static {
     /// The state together with the index of the last entry applied to it.
     fn with_applied<R>(&self, read: impl FnOnce(&State, u64) -> R) -> R;
     fn now(&self) -> Clocks;
+    /// How old this node's state may be; `None` when it does not know.
+    fn staleness(&self) -> Option<Duration>;
+    /// Who waits for a lock on this node.
+    fn lock_waits(&self) -> &Arc<LockWaits>;
     fn submit(&self, commands: Vec<Command>) -> impl Future<Output = Result<Results, ProposeError>> + Send;
     fn linearizable(&self) -> impl Future<Output = Result<(), ReadError>> + Send;
     fn tick(&self) -> impl Future<Output = Result<(), ProposeError>> + Send;
@@ -59,6 +66,15 @@ impl Backend for Consensus {
 
     fn now(&self) -> Clocks {
         Consensus::now(self)
+    }
+
+    // TEMPORARY, until `Consensus::staleness` is there: a node that does not know answers no stale read.
+    fn staleness(&self) -> Option<Duration> {
+        None
+    }
+
+    fn lock_waits(&self) -> &Arc<LockWaits> {
+        Consensus::lock_waits(self)
     }
 
     async fn submit(&self, commands: Vec<Command>) -> Result<Results, ProposeError> {

@@ -11,12 +11,15 @@ use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_state::{Command, Outcome, Refusal};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::answer::{self, FromAnswer, Reply};
 use super::backend::Backend;
 use super::budget::{Budget, Permit};
 use super::failure::{self, Failure};
+use super::lock::{self, Locking, Taken};
+use super::query;
 use super::read::{self, POSITION_WAIT_MAX, Unserved};
 use super::reasons::{self, Stake};
 use super::request::{Request, Work};
@@ -28,6 +31,8 @@ pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// What an operation is taken to hold besides its encoded bytes.
 const OVERHEAD_BYTES: u64 = 256;
+/// And, where it is on many sessions, for each of them.
+const LANE_BYTES: u64 = 128;
 /// How long an operation that is not redirected waits for a leader: as long as a failover may take.
 const FAILOVER_WAIT: Duration = Duration::from_millis(500);
 /// How often it looks for one meanwhile.
@@ -91,6 +96,7 @@ impl<B: Backend> Executor<B> {
     ) -> Result<(Request, Permit), Failure> {
         let encoded = u64::try_from(operation.encoded_len()).unwrap_or(u64::MAX / 4);
         let bytes = OVERHEAD_BYTES + if keeps_original { 2 * encoded } else { encoded };
+        let bytes = bytes + lanes_bytes(operation);
         let permit = self.budget.take(bytes);
         let permit = permit
             .ok_or_else(|| reasons::overloaded("too many bytes of operations are in flight on this node"))?;
@@ -151,26 +157,39 @@ impl<B: Backend> Executor<B> {
         original: Option<v1::Operation>,
         context: Context,
     ) -> Result<Answer, Failure> {
-        if let Work::Read(read) = &request.work
-            && read.is_local()
-        {
-            return read::local(&self.backend, read, remaining(context.deadline)).await;
+        if request.is_local() {
+            return self.local(&request.work, remaining(context.deadline)).await;
         }
         let original = original.filter(|_| !context.redirect && !context.forwarded);
-        let give_up = context.deadline.min(Instant::now() + FAILOVER_WAIT);
+        let mut give_up = Instant::now() + FAILOVER_WAIT;
         let mut request = request;
         loop {
+            let began = Instant::now();
             let unserved = match self.attempt(request, original.as_ref(), context.deadline).await {
                 Err(Unserved::NotLeader(leader)) => leader,
                 served => return served.map_err(Unserved::into_failure),
             };
             // Nothing has happened so far. A caller that follows the leader itself is told at once; for the others
             // this node sits out a failover.
-            let Some(original) = original.as_ref().filter(|_| Instant::now() < give_up) else {
+            if began.elapsed() > FAILOVER_WAIT {
+                // It stood in line for a lock and the leadership went; the place in line is kept.
+                give_up = Instant::now() + FAILOVER_WAIT;
+            }
+            let may_wait = Instant::now() < give_up.min(context.deadline);
+            let Some(original) = original.as_ref().filter(|_| may_wait) else {
                 return Err(reasons::not_leader(unserved.as_ref()));
             };
             tokio::time::sleep(FAILOVER_POLL).await;
             request = self.parse(original)?;
+        }
+    }
+
+    /// Answers a read on this node, whoever leads.
+    async fn local(&self, work: &Work, wait_max: Duration) -> Result<Answer, Failure> {
+        match work {
+            Work::Read(read) => read::local(&self.backend, read, wait_max).await,
+            Work::Query { query, freshness } => query::local(&self.backend, query, *freshness, wait_max).await,
+            Work::OpenClient | Work::Mutate { .. } => Err(reasons::internal("it is not a read")),
         }
     }
 
@@ -195,18 +214,38 @@ impl<B: Backend> Executor<B> {
         let Request { work, stake } = request;
         match work {
             Work::OpenClient => self.open_client().await,
+            Work::Mutate { command, reply: Reply::Lock(locking) } => {
+                self.lock(command, *locking, deadline).await
+            }
             Work::Mutate { command, reply } => {
                 let applied = self.propose(command, stake).await?;
                 Ok(answer::mutated(reply, self.backend.cluster_id(), applied)?)
             }
             Work::Read(read) => {
-                read::reach(&self.backend, &read, remaining(deadline).min(POSITION_WAIT_MAX)).await?;
+                let wait_max = remaining(deadline).min(POSITION_WAIT_MAX);
+                read::reach(&self.backend, read.freshness, wait_max).await?;
                 // The first answer of a batch always has room.
                 let answers = read::linearizable(&self.backend, std::slice::from_ref(&read), 0).await;
                 let answer = answers.into_iter().next().flatten();
                 answer.unwrap_or_else(|| Err(reasons::internal("a read was not answered").into()))
             }
+            Work::Query { query, .. } => query::linearizable(&self.backend, &query).await,
         }
+    }
+
+    /// Takes a lock, or waits for it. In a task of its own where it may have to wait: a caller who goes away leaves no
+    /// place in line behind, at whatever moment.
+    async fn lock(&self, command: Command, locking: Locking, deadline: Instant) -> Result<Answer, Unserved> {
+        let this = self.clone();
+        let (waits, stake) = (locking.waits, locking.stake);
+        let take = async move |gone| {
+            let applied = this.propose(command, stake).await?;
+            match lock::taken(&this.backend, locking, applied)? {
+                Taken::Answered(answer) => Ok(answer),
+                Taken::Queued(place) => place.wait(this.backend, deadline, gone).await,
+            }
+        };
+        if waits { lock::attended(take).await } else { take(CancellationToken::new()).await }
     }
 
     /// Submits one command and waits for its outcome.
@@ -254,6 +293,16 @@ impl<B: Backend> Executor<B> {
             Err(ForwardError::Unreachable(_)) => Err(Unserved::NotLeader(Some(leader))),
             Err(error) => Err(reasons::forward_failed(&error, stake).into()),
         }
+    }
+}
+
+/// What an operation on many sessions holds besides: a stream keeps it in order with what it does to each of them.
+fn lanes_bytes(operation: &v1::Operation) -> u64 {
+    match &operation.operation {
+        Some(Wire::TouchMany(touch)) => {
+            u64::try_from(touch.ids.len()).unwrap_or(u64::MAX / 4).saturating_mul(LANE_BYTES)
+        }
+        _ => 0,
     }
 }
 

@@ -29,7 +29,7 @@ impl<B: Backend> HealthService<B> {
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let stopping = self.stopping.is_cancelled();
         let serving = match service {
-            "" | "quorate.v1.Sessions" => !stopping && self.backend.is_ready(),
+            "" | "quorate.v1.Sessions" | "quorate.v1.Namespaces" => !stopping && self.backend.is_ready(),
             // Tells of the node itself, whatever the cluster's state.
             "quorate.v1.Cluster" => !stopping,
             _ => return None,

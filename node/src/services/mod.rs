@@ -5,10 +5,13 @@
 //! ```text
 //! server     the client listener: limits, services, shutdown     sessions   quorate.v1.Sessions, unary calls
 //! pipeline   Sessions.Pipeline                                   cluster    quorate.v1.Cluster
-//! health     grpc.health.v1.Health                               embedded   the same operations in this process
+//! health     grpc.health.v1.Health                               namespaces quorate.v1.Namespaces
+//! watch      Sessions.Watch                                      embedded   the same operations in this process
+//! unary      one operation on its own
 //!
 //! executor   runs an operation: here, or at the leader           read       linearizable and local reads
 //! request    wire operation -> checked command or read           answer     outcome or session -> wire answer
+//! lock       the answer to a lock, the wait for one              query      lists, namespaces
 //! reasons    the table of errors                                 failure    an error, as status or as answer
 //! budget     bytes in flight                                     explain    the transport's own errors
 //! backend    what all this needs of consensus               arrival    when a call arrived, when it is cut off
@@ -27,12 +30,17 @@ mod executor;
 mod explain;
 mod failure;
 mod health;
+mod lock;
+mod namespaces;
 mod pipeline;
+mod query;
 mod read;
 mod reasons;
 mod request;
 mod server;
 mod sessions;
+mod unary;
+mod watch;
 
 pub use failure::{DOMAIN, Failure};
 pub use server::{ClientListener, Services};

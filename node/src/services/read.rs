@@ -12,7 +12,7 @@ use super::answer::View;
 use super::backend::Backend;
 use super::failure::Failure;
 use super::reasons::{self, Stake};
-use super::request::Read;
+use super::request::{Freshness, Read};
 use crate::consensus::{Applied, Leader, ProposeError, ReadError};
 
 /// The longest wait for a position.
@@ -35,7 +35,7 @@ impl Unserved {
         }
     }
 
-    fn read(error: &ReadError) -> Self {
+    pub(crate) fn read(error: &ReadError) -> Self {
         match error {
             ReadError::NotLeader { leader } => Unserved::NotLeader(leader.clone()),
             error => Unserved::Failed(reasons::read_failed(error)),
@@ -109,7 +109,7 @@ fn limit(looks: &mut [Look], reads: &[Read], room: usize) {
     for (look, read) in looks.iter_mut().zip(reads) {
         let (Look::Live(view) | Look::Touch(view)) = look else { continue };
         let before = taken;
-        taken = taken.saturating_add(view.answer_bytes(read.selection.as_ref()));
+        taken = taken.saturating_add(view.answer_bytes(&read.selection));
         if before > 0 && taken > room {
             *look = Look::NoRoom;
             taken = before;
@@ -120,7 +120,7 @@ fn limit(looks: &mut [Look], reads: &[Read], room: usize) {
 /// The answer that a look allows, touched or not.
 fn answer(look: Look, read: &Read, cluster: u64) -> Result<Answer, Unserved> {
     match look {
-        Look::Live(view) | Look::Touch(view) => Ok(view.answer(read.selection.as_ref(), cluster)),
+        Look::Live(view) | Look::Touch(view) => Ok(view.answer(&read.selection, cluster)),
         Look::Refused(refusal) => Err(Failure::from(refusal).into()),
         Look::Overdue | Look::NoRoom => {
             let message = "the session's deadline has passed, but cluster time has not caught up yet";
@@ -131,23 +131,38 @@ fn answer(look: Look, read: &Read, cluster: u64) -> Result<Answer, Unserved> {
     }
 }
 
-/// Answers a read on this node once it has applied the position asked for, by the state's own clocks.
+/// Answers a read on this node once it has seen what it must have, by the state's own clocks.
 pub(crate) async fn local<B: Backend>(
     backend: &B,
     read: &Read,
     wait_max: Duration,
 ) -> Result<Answer, Failure> {
-    reach(backend, read, wait_max).await?;
+    reach(backend, read.freshness, wait_max).await?;
     let look = backend.with_applied(|state, index| look_at(state, index, read, state.clocks()));
     // Judged by the state's own clocks, nothing is overdue.
     answer(look, read, backend.cluster_id()).map_err(Unserved::into_failure)
 }
 
-/// Waits for the position that `read` asks for, if any.
-pub(crate) async fn reach<B: Backend>(backend: &B, read: &Read, wait_max: Duration) -> Result<(), Failure> {
-    let Some(index) = read.at_least else { return Ok(()) };
-    let waited = backend.wait_applied(index, wait_max.min(POSITION_WAIT_MAX)).await;
-    waited.map_err(|error| reasons::wait_failed(&error, index))
+/// Waits until this node has seen what a read asks for; all but what a leader alone knows.
+pub(crate) async fn reach<B: Backend>(
+    backend: &B,
+    freshness: Freshness,
+    wait_max: Duration,
+) -> Result<(), Failure> {
+    match freshness {
+        Freshness::Linearizable => Ok(()),
+        Freshness::AtLeast(index) => {
+            let waited = backend.wait_applied(index, wait_max.min(POSITION_WAIT_MAX)).await;
+            waited.map_err(|error| reasons::wait_failed(&error, index))
+        }
+        Freshness::Stale(bound) => {
+            let staleness = backend.staleness();
+            if staleness.is_some_and(|staleness| staleness <= bound) {
+                return Ok(());
+            }
+            Err(reasons::too_stale(staleness))
+        }
+    }
 }
 
 fn look<B: Backend>(backend: &B, reads: &[Read], now: Clocks) -> Vec<Look> {
@@ -155,13 +170,10 @@ fn look<B: Backend>(backend: &B, reads: &[Read], now: Clocks) -> Vec<Look> {
 }
 
 fn look_at(state: &State, index: u64, read: &Read, now: Clocks) -> Look {
-    if state.namespace(&read.namespace).is_none() {
-        return Look::Refused(Refusal::UnknownNamespace);
-    }
     let clocks = state.clocks();
     // The estimate was made before: entries applied since may have moved the clocks beyond it.
     let now = Clocks { cluster: now.cluster.max(clocks.cluster), served: now.served.max(clocks.served) };
-    match state.lookup(&read.key, clocks) {
+    match state.lookup(&read.namespace, &read.key, clocks) {
         Err(refusal) => Look::Refused(refusal),
         Ok(session) if session.is_expired(now) => Look::Overdue,
         Ok(session) => {

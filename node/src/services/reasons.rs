@@ -5,6 +5,7 @@
 //! |---|---|---|---|---|
 //! | bad input (see `request`) | `INVALID_ARGUMENT` | `INVALID_...`, `NOTHING_TO_WRITE`, ... | no | no |
 //! | position of another cluster | `FAILED_PRECONDITION` | `OTHER_CLUSTER` | no | no |
+//! | a stale read on a node that is further behind | `UNAVAILABLE` | `TOO_STALE` | yes | no |
 //! | [`Refusal::NotFound`], [`Refusal::Renamed`] | `NOT_FOUND` | `NOT_FOUND`, `RENAMED` | no | no |
 //! | [`Refusal::UnknownNamespace`] | `NOT_FOUND` | `UNKNOWN_NAMESPACE` | no | no |
 //! | [`Refusal::AlreadyExists`], [`Refusal::RecentlyEnded`] | `ALREADY_EXISTS` | `ALREADY_EXISTS`, `RECENTLY_ENDED` | no | no |
@@ -14,6 +15,15 @@
 //! | [`Refusal::UnknownClient`], [`Refusal::StaleRequest`] | `FAILED_PRECONDITION` | `UNKNOWN_CLIENT`, `STALE_REQUEST` | no | yes, an earlier attempt |
 //! | [`Refusal::RequestMismatch`] | `FAILED_PRECONDITION` | `REQUEST_MISMATCH` | no | no |
 //! | [`Refusal::TooManyOutstanding`], [`Refusal::TooManyOutcomes`], [`Refusal::TooManyClients`] | `RESOURCE_EXHAUSTED` | `TOO_MANY_OUTSTANDING`, `TOO_MANY_OUTCOMES`, `TOO_MANY_CLIENTS` | yes | no |
+//! | [`Refusal::Locked`] | `ABORTED` | `LOCKED` | the caller decides; `RetryInfo` says when it may be free | no |
+//! | [`Refusal::WaitOver`] | `ABORTED` | `WAIT_OVER` | no: with another request id | no |
+//! | [`Refusal::StaleFence`], [`Refusal::NotLocked`] | `FAILED_PRECONDITION` | `STALE_FENCE`, `NOT_LOCKED` | no | no |
+//! | [`Refusal::TooManyWaiters`], [`Refusal::TooManyRevocations`] | `RESOURCE_EXHAUSTED` | `TOO_MANY_WAITERS`, `TOO_MANY_REVOCATIONS` | yes | no |
+//! | [`Refusal::NamespaceFull`], [`Refusal::NamespaceBytesExceeded`], [`Refusal::TooManySessionsOfPrincipal`], [`Refusal::TooManyNamespaces`] | `RESOURCE_EXHAUSTED` | `NAMESPACE_FULL`, `NAMESPACE_BYTES_EXCEEDED`, `TOO_MANY_SESSIONS_OF_PRINCIPAL`, `TOO_MANY_NAMESPACES` | no | no |
+//! | [`Refusal::NotOfPrincipal`], [`Refusal::NamespaceRequired`] | `FAILED_PRECONDITION` | `NOT_OF_PRINCIPAL`, `NAMESPACE_REQUIRED` | no | no |
+//! | [`Refusal::NamespaceExists`] | `ALREADY_EXISTS` | `NAMESPACE_EXISTS` | no | no |
+//! | [`Refusal::PolicyOutOfRange`] | `INVALID_ARGUMENT` | `POLICY_OUT_OF_RANGE` | no | no |
+//! | [`Refusal::NotYetSupported`] | `UNAVAILABLE` | `NOT_YET_SUPPORTED` | yes | no |
 //! | not the leader | `UNAVAILABLE` | `NOT_LEADER` | yes | no |
 //! | no leader known | `UNAVAILABLE` | `NO_LEADER` | yes | no |
 //! | no quorum confirms a read | `UNAVAILABLE` | `NO_QUORUM` | yes | no |
@@ -37,6 +47,8 @@ use crate::consensus::{ForwardError, Leader, ProposeError, ReadError, WaitError}
 /// A failover takes a few hundred milliseconds; asking sooner than this only adds load.
 const RETRY_SOON: Duration = Duration::from_millis(20);
 const RETRY_LATER: Duration = Duration::from_millis(100);
+/// Whoever finds a session locked is told to come back no later than this.
+const LOCK_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// What an operation risks when its fate is unclear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,45 +70,108 @@ impl Stake {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let (code, reason) = match &refusal {
-            Refusal::NotFound => (Code::NotFound, "NOT_FOUND"),
-            Refusal::Renamed => (Code::NotFound, "RENAMED"),
-            Refusal::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
-            Refusal::RecentlyEnded => (Code::AlreadyExists, "RECENTLY_ENDED"),
-            Refusal::VersionConflict { .. } => (Code::Aborted, "VERSION_CONFLICT"),
-            Refusal::UnknownNamespace => (Code::NotFound, "UNKNOWN_NAMESPACE"),
-            Refusal::SessionTooLarge { .. } => (Code::ResourceExhausted, "SESSION_TOO_LARGE"),
-            Refusal::TooManyAttributes { .. } => (Code::ResourceExhausted, "TOO_MANY_ATTRIBUTES"),
-            Refusal::TimeoutOutOfRange { .. } => (Code::InvalidArgument, "TIMEOUT_OUT_OF_RANGE"),
-            Refusal::UnknownClient => (Code::FailedPrecondition, "UNKNOWN_CLIENT"),
-            Refusal::StaleRequest => (Code::FailedPrecondition, "STALE_REQUEST"),
-            Refusal::RequestMismatch => (Code::FailedPrecondition, "REQUEST_MISMATCH"),
-            Refusal::TooManyOutstanding { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTSTANDING"),
-            Refusal::TooManyClients { .. } => (Code::ResourceExhausted, "TOO_MANY_CLIENTS"),
-            Refusal::TooManyOutcomes { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTCOMES"),
-            Refusal::ClientTaken => (Code::Aborted, "CLIENT_TAKEN"),
-            // Only nodes make the commands that these two refuse.
-            Refusal::IncarnationMismatch { .. } => (Code::FailedPrecondition, "INCARNATION_MISMATCH"),
-            Refusal::ApplyVersionLower { .. } => (Code::FailedPrecondition, "APPLY_VERSION_LOWER"),
-        };
+        let (code, reason) = code_and_reason(&refusal);
         let failure = Failure::new(code, reason, refusal.to_string());
         match refusal {
             Refusal::VersionConflict { current } => failure.fact("current_version", current),
-            Refusal::SessionTooLarge { bytes, max } => failure.fact("bytes", bytes).fact("max_bytes", max),
+            Refusal::SessionTooLarge { bytes, max } | Refusal::NamespaceBytesExceeded { bytes, max } => {
+                failure.fact("bytes", bytes).fact("max_bytes", max)
+            }
             Refusal::TooManyAttributes { count, max } => failure.fact("count", count).fact("max_count", max),
             Refusal::TimeoutOutOfRange { given_ms, min_ms, max_ms } => {
                 let failure =
                     failure.fact("given_ms", given_ms).fact("min_ms", min_ms).fact("max_ms", max_ms);
                 Failure { field: Some("timeouts"), ..failure }
             }
+            Refusal::PolicyOutOfRange { name, min, max } => {
+                let failure = failure.fact("min", min).fact("max", max);
+                Failure { field: Some(policy_field(&name)), ..failure }
+            }
             Refusal::UnknownClient | Refusal::StaleRequest => Failure { maybe_applied: true, ..failure },
             Refusal::TooManyOutstanding { max }
             | Refusal::TooManyClients { max }
-            | Refusal::TooManyOutcomes { max } => failure.fact("max_count", max).retry(RETRY_LATER),
+            | Refusal::TooManyOutcomes { max }
+            | Refusal::TooManyWaiters { max }
+            | Refusal::TooManyRevocations { max } => failure.fact("max_count", max).retry(RETRY_LATER),
+            Refusal::NamespaceFull { max }
+            | Refusal::TooManySessionsOfPrincipal { max }
+            | Refusal::TooManyNamespaces { max } => failure.fact("max_count", max),
+            Refusal::Locked { age_ms, remaining_ms } => {
+                // It may be given back long before its lease ends.
+                let after = Duration::from_millis(remaining_ms).clamp(RETRY_SOON, LOCK_RETRY_MAX);
+                let failure = failure.fact("age_ms", age_ms).fact("remaining_ms", remaining_ms);
+                Failure { retry_after: Some(after), ..failure }
+            }
+            Refusal::NotYetSupported { current } => {
+                failure.fact("apply_version", current).retry(RETRY_LATER)
+            }
             Refusal::ClientTaken => failure.retry(Duration::ZERO),
             _ => failure,
         }
     }
+}
+
+fn code_and_reason(refusal: &Refusal) -> (Code, &'static str) {
+    match refusal {
+        Refusal::NotFound => (Code::NotFound, "NOT_FOUND"),
+        Refusal::Renamed => (Code::NotFound, "RENAMED"),
+        Refusal::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
+        Refusal::RecentlyEnded => (Code::AlreadyExists, "RECENTLY_ENDED"),
+        Refusal::VersionConflict { .. } => (Code::Aborted, "VERSION_CONFLICT"),
+        Refusal::UnknownNamespace => (Code::NotFound, "UNKNOWN_NAMESPACE"),
+        Refusal::SessionTooLarge { .. } => (Code::ResourceExhausted, "SESSION_TOO_LARGE"),
+        Refusal::TooManyAttributes { .. } => (Code::ResourceExhausted, "TOO_MANY_ATTRIBUTES"),
+        Refusal::TimeoutOutOfRange { .. } => (Code::InvalidArgument, "TIMEOUT_OUT_OF_RANGE"),
+        Refusal::UnknownClient => (Code::FailedPrecondition, "UNKNOWN_CLIENT"),
+        Refusal::StaleRequest => (Code::FailedPrecondition, "STALE_REQUEST"),
+        Refusal::RequestMismatch => (Code::FailedPrecondition, "REQUEST_MISMATCH"),
+        Refusal::TooManyOutstanding { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTSTANDING"),
+        Refusal::TooManyClients { .. } => (Code::ResourceExhausted, "TOO_MANY_CLIENTS"),
+        Refusal::TooManyOutcomes { .. } => (Code::ResourceExhausted, "TOO_MANY_OUTCOMES"),
+        Refusal::ClientTaken => (Code::Aborted, "CLIENT_TAKEN"),
+        Refusal::Locked { .. } => (Code::Aborted, "LOCKED"),
+        Refusal::StaleFence => (Code::FailedPrecondition, "STALE_FENCE"),
+        Refusal::NotLocked => (Code::FailedPrecondition, "NOT_LOCKED"),
+        Refusal::TooManyWaiters { .. } => (Code::ResourceExhausted, "TOO_MANY_WAITERS"),
+        Refusal::WaitOver => (Code::Aborted, "WAIT_OVER"),
+        Refusal::NamespaceFull { .. } => (Code::ResourceExhausted, "NAMESPACE_FULL"),
+        Refusal::NamespaceBytesExceeded { .. } => (Code::ResourceExhausted, "NAMESPACE_BYTES_EXCEEDED"),
+        Refusal::TooManySessionsOfPrincipal { .. } => {
+            (Code::ResourceExhausted, "TOO_MANY_SESSIONS_OF_PRINCIPAL")
+        }
+        Refusal::NotOfPrincipal => (Code::FailedPrecondition, "NOT_OF_PRINCIPAL"),
+        Refusal::TooManyRevocations { .. } => (Code::ResourceExhausted, "TOO_MANY_REVOCATIONS"),
+        Refusal::NamespaceExists => (Code::AlreadyExists, "NAMESPACE_EXISTS"),
+        Refusal::TooManyNamespaces { .. } => (Code::ResourceExhausted, "TOO_MANY_NAMESPACES"),
+        Refusal::NamespaceRequired => (Code::FailedPrecondition, "NAMESPACE_REQUIRED"),
+        Refusal::PolicyOutOfRange { .. } => (Code::InvalidArgument, "POLICY_OUT_OF_RANGE"),
+        Refusal::NotYetSupported { .. } => (Code::Unavailable, "NOT_YET_SUPPORTED"),
+        // Only nodes make the commands that these two refuse.
+        Refusal::IncarnationMismatch { .. } => (Code::FailedPrecondition, "INCARNATION_MISMATCH"),
+        Refusal::ApplyVersionLower { .. } => (Code::FailedPrecondition, "APPLY_VERSION_LOWER"),
+    }
+}
+
+/// The request field of a policy's setting.
+fn policy_field(name: &str) -> &'static str {
+    const FIELDS: [&str; 14] = [
+        "policy.longest_idle_ms",
+        "policy.longest_absolute_ms",
+        "policy.default_idle_ms",
+        "policy.default_absolute_ms",
+        "policy.anonymous_idle_ms",
+        "policy.granule_ms",
+        "policy.session_bytes_max",
+        "policy.attributes_max",
+        "policy.tombstone_ms",
+        "policy.sessions_max",
+        "policy.bytes_max",
+        "policy.principal_sessions_max",
+        "policy.events_max",
+        "policy.events_bytes_max",
+    ];
+    let is_of = |field: &&str| field.strip_prefix("policy.") == Some(name);
+    FIELDS.into_iter().find(is_of).unwrap_or("policy")
 }
 
 /// This node does not lead.
@@ -157,6 +232,18 @@ pub(crate) fn wait_failed(error: &WaitError, wanted: u64) -> Failure {
             failure.fact("applied_index", applied)
         }
         WaitError::Stopped(why) => stopping(why, Stake::Read),
+    }
+}
+
+/// This node's state is older than a read allows.
+pub(crate) fn too_stale(staleness: Option<Duration>) -> Failure {
+    let failure = |message: String| Failure::new(Code::Unavailable, "TOO_STALE", message).retry(RETRY_LATER);
+    match staleness {
+        None => failure("this node does not know how old its state is; ask another".to_owned()),
+        Some(staleness) => {
+            let ms = staleness.as_millis();
+            failure(format!("this node's state may be {ms} ms old; ask another")).fact("staleness_ms", ms)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_server::{Cluster, ClusterServer};
+use quorate_proto::v1::namespaces_server::NamespacesServer;
 use quorate_proto::v1::sessions_server::SessionsServer;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use super::cluster::ClusterService;
 use super::executor::Executor;
 use super::explain::explain;
 use super::health::HealthService;
+use super::namespaces::NamespacesService;
 use super::pipeline::PipelineCodec;
 use super::sessions::SessionsService;
 use crate::consensus::{Consensus, ForwardHandler};
@@ -104,6 +106,7 @@ fn routes<B: Backend, C: Cluster>(executor: Executor<B>, cluster: C, stops: &Sto
         stopping,
         stop: stop.clone(),
     });
+    let namespaces = NamespacesServer::new(NamespacesService(executor.clone()));
     let sessions = SessionsService::new(executor, stop);
     let pipeline = pipeline_route(sessions.clone());
     let routes = Routes::new(
@@ -111,6 +114,7 @@ fn routes<B: Backend, C: Cluster>(executor: Executor<B>, cluster: C, stops: &Sto
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX),
     )
+    .add_service(namespaces.max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(ClusterServer::new(cluster).max_decoding_message_size(MESSAGE_BYTES_MAX))
     .add_service(health);
     let routes = match (reflection().build_v1(), reflection().build_v1alpha()) {
@@ -188,6 +192,7 @@ fn reflection<'b>() -> tonic_reflection::server::Builder<'b> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         // What is served here: the descriptors also hold the peer protocol.
         .with_service_name("quorate.v1.Sessions")
+        .with_service_name("quorate.v1.Namespaces")
         .with_service_name("quorate.v1.Cluster")
         .with_service_name("grpc.health.v1.Health")
 }

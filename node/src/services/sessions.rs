@@ -7,18 +7,14 @@ use quorate_proto::v1::sessions_server::Sessions;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
 use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answer::FromAnswer;
-use super::arrival::Arrival;
 use super::backend::Backend;
-use super::executor::{Context, Executor, deadline_after};
+use super::executor::Executor;
 use super::pipeline::Line;
-
-/// The request header by which a client asks to be told the leader instead of being forwarded to it.
-const REDIRECT_METADATA: &str = "quorate-redirect";
+use super::unary::{unary, wants_redirect};
+use super::watch::{self, WatchStream};
 
 /// Messages of a stream's answers that may wait for the connection. More wait in the line, where they are bounded in
 /// bytes.
@@ -36,21 +32,6 @@ impl<B: Backend> SessionsService<B> {
     pub(crate) fn new(executor: Executor<B>, stop: CancellationToken) -> Self {
         SessionsService { executor, stop }
     }
-
-    async fn unary<T, R: FromAnswer>(
-        &self,
-        request: Request<T>,
-        wrap: fn(T) -> Wire,
-    ) -> Result<Response<R>, Status> {
-        let (metadata, extensions, message) = request.into_parts();
-        let arrival = extensions.get::<Arrival>();
-        let context = Context {
-            deadline: arrival.map_or_else(|| deadline_after(None), Arrival::begin),
-            redirect: wants_redirect(&metadata),
-            forwarded: false,
-        };
-        self.executor.call(wrap(message), context).await.map(Response::new)
-    }
 }
 
 #[tonic::async_trait]
@@ -59,40 +40,85 @@ impl<B: Backend> Sessions for SessionsService<B> {
         &self,
         request: Request<v1::OpenClientRequest>,
     ) -> Result<Response<v1::OpenClientResponse>, Status> {
-        self.unary(request, Wire::OpenClient).await
+        unary(&self.executor, request, Wire::OpenClient).await
     }
 
     async fn create(
         &self,
         request: Request<v1::CreateRequest>,
     ) -> Result<Response<v1::CreateResponse>, Status> {
-        self.unary(request, Wire::Create).await
+        unary(&self.executor, request, Wire::Create).await
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        self.unary(request, Wire::Get).await
+        unary(&self.executor, request, Wire::Get).await
     }
 
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteResponse>, Status> {
-        self.unary(request, Wire::Write).await
+        unary(&self.executor, request, Wire::Write).await
     }
 
     async fn touch(&self, request: Request<v1::TouchRequest>) -> Result<Response<v1::TouchResponse>, Status> {
-        self.unary(request, Wire::Touch).await
+        unary(&self.executor, request, Wire::Touch).await
     }
 
     async fn delete(
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
-        self.unary(request, Wire::Delete).await
+        unary(&self.executor, request, Wire::Delete).await
     }
 
     async fn regenerate(
         &self,
         request: Request<v1::RegenerateRequest>,
     ) -> Result<Response<v1::RegenerateResponse>, Status> {
-        self.unary(request, Wire::Regenerate).await
+        unary(&self.executor, request, Wire::Regenerate).await
+    }
+
+    async fn touch_many(
+        &self,
+        request: Request<v1::TouchManyRequest>,
+    ) -> Result<Response<v1::TouchManyResponse>, Status> {
+        unary(&self.executor, request, Wire::TouchMany).await
+    }
+
+    async fn lock(&self, request: Request<v1::LockRequest>) -> Result<Response<v1::LockResponse>, Status> {
+        unary(&self.executor, request, Wire::Lock).await
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<v1::UnlockRequest>,
+    ) -> Result<Response<v1::UnlockResponse>, Status> {
+        unary(&self.executor, request, Wire::Unlock).await
+    }
+
+    async fn break_lock(
+        &self,
+        request: Request<v1::BreakLockRequest>,
+    ) -> Result<Response<v1::BreakLockResponse>, Status> {
+        unary(&self.executor, request, Wire::BreakLock).await
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        unary(&self.executor, request, Wire::List).await
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<v1::RevokeRequest>,
+    ) -> Result<Response<v1::RevokeResponse>, Status> {
+        unary(&self.executor, request, Wire::Revoke).await
+    }
+
+    type WatchStream = WatchStream;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        watch::watch(self.executor.backend(), request).await
     }
 
     type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;
@@ -118,22 +144,5 @@ impl<B: Backend> StreamingService<v1::PipelineRequest> for SessionsService<B> {
     fn call(&mut self, request: Request<Streaming<v1::PipelineRequest>>) -> Self::Future {
         let service = self.clone();
         Box::pin(async move { service.pipeline(request).await })
-    }
-}
-
-fn wants_redirect(metadata: &MetadataMap) -> bool {
-    metadata.get(REDIRECT_METADATA).is_some_and(|value| value == "true")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_are_asked_for_by_header() {
-        let mut metadata = MetadataMap::new();
-        assert!(!wants_redirect(&metadata));
-        metadata.insert(REDIRECT_METADATA, "true".parse().unwrap());
-        assert!(wants_redirect(&metadata));
     }
 }

@@ -3,15 +3,20 @@
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 
+use tokio::time::Instant;
+
 use super::schedule::Number;
+use crate::services::answer::Reply;
 use crate::services::backend::Backend;
 use crate::services::executor::{Context, Executor};
+use crate::services::lock::{self, Place};
 use crate::services::read::{self, Unserved};
-use crate::services::reasons::Stake;
-use crate::services::request::{Read, Request};
+use crate::services::request::{Read, Request, Work};
 
 /// What is set aside for the answer of a read that runs by itself, whatever it will be: nobody knows before.
 const SINGLE_ANSWER_BYTES: usize = 128 << 10;
+/// And for a list: of a thousand sessions, with as many bytes each.
+const LIST_ANSWER_BYTES: usize = 512 << 10;
 
 /// What a job has come to.
 pub(super) struct Done {
@@ -24,7 +29,13 @@ pub(super) struct Done {
 
 /// The room for its answer that a request needs which runs by itself. Those of mutations are small.
 pub(super) fn set_aside(request: &Request) -> usize {
-    if request.stake == Stake::Read { SINGLE_ANSWER_BYTES } else { 0 }
+    match &request.work {
+        Work::Read(_) => SINGLE_ANSWER_BYTES,
+        Work::Query { .. } => LIST_ANSWER_BYTES,
+        // Of a lock, the session may come with it.
+        Work::Mutate { reply: Reply::Lock(locking), .. } if locking.get.is_some() => SINGLE_ANSWER_BYTES,
+        Work::Mutate { .. } | Work::OpenClient => 0,
+    }
 }
 
 /// Runs one operation by itself.
@@ -37,6 +48,12 @@ pub(super) async fn single<B: Backend>(
     let set_aside = set_aside(&request);
     let answer = executor.run(request, original, context).await;
     Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new() }
+}
+
+/// Waits for the turn of a lock. When the stream goes, so does the place in line.
+pub(super) async fn wait<B: Backend>(backend: B, number: Number, place: Place, deadline: Instant) -> Done {
+    let taken = lock::attended(move |gone| place.wait(backend, deadline, gone)).await;
+    Done { set_aside: 0, ended: vec![(number, taken)], left: Vec::new() }
 }
 
 /// Answers reads as far as there is room.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll};
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
@@ -15,16 +15,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::answers::Answers;
-use super::jobs::{self, Done};
+use super::jobs::Done;
+use super::outbox::{self, Mutated, Outbox};
 use super::pace::Pace;
-use super::pending::{Load, Outgoing, Pending, Stage};
+use super::pending::{Load, Pending, Stage, WAITS_MAX};
 use super::schedule::{Class, Number, Schedule};
-use crate::consensus::{Applied, Leader, ProposeError};
-use crate::services::answer;
-use crate::services::backend::{Backend, Results};
-use crate::services::executor::{Context, Executor, deadline_after};
+use crate::consensus::{ProposeError, is_throttled};
+use crate::services::answer::{self, Reply};
+use crate::services::backend::Backend;
+use crate::services::executor::{Executor, deadline_after};
 use crate::services::explain::explained;
 use crate::services::failure::Failure;
+use crate::services::lock::{self, Taken};
 use crate::services::read::Unserved;
 use crate::services::reasons::{self, Stake};
 use crate::services::request::{Read, Request, Work};
@@ -32,40 +34,40 @@ use crate::services::request::{Read, Request, Work};
 /// Operations taken in before others get a turn and answers go out.
 const TURN_MAX: usize = 512;
 /// Bytes of answers that may wait for the client; beyond it the stream is not read and no read starts.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Of which one batch of reads gets so much at most; what finds no room in it goes with the next.
-const BATCH_ANSWER_BYTES: usize = 2 << 20;
+pub(super) const BATCH_ANSWER_BYTES: usize = 2 << 20;
 /// How long the status that ends a broken stream may wait for the client.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the response stream is made of.
 pub(crate) type Response = Result<v1::PipelineResponse, Status>;
 
-type Mutated = (Number, Option<Result<Applied, ProposeError>>);
-type Submitted = (Vec<Number>, Result<Results, ProposeError>);
-
 /// One `Pipeline` stream.
 pub(crate) struct Line<B> {
-    executor: Executor<B>,
-    redirect: bool,
+    pub(super) executor: Executor<B>,
+    pub(super) redirect: bool,
     /// What is left of the last message, with deadlines. Taken in a turn later, whatever else waits: as long as one of
     /// it is left, all of the message is held.
     inbox: VecDeque<(v1::Operation, Instant)>,
-    pending: HashMap<Number, Pending>,
+    pub(super) pending: HashMap<Number, Pending>,
     deadlines: BTreeSet<(Instant, Number)>,
     load: Load,
+    /// Locks among the pending that may wait for their turn.
+    waits: usize,
     next: Number,
-    schedule: Schedule,
-    /// Mutations whose turn has come, in order; submitted together once the previous batch is in the log's queue.
-    outbox: Vec<Outgoing>,
-    submitting: Option<BoxFuture<'static, Submitted>>,
+    pub(super) schedule: Schedule,
+    /// Mutations whose turn has come.
+    pub(super) outbox: Outbox,
+    /// And those that are never held up: each way is in order, and the schedule keeps both apart on one session.
+    pub(super) unthrottled: Outbox,
     results: SelectAll<BoxStream<'static, Mutated>>,
     /// Reads whose turn has come; they start while there is room for their answers.
-    reads: VecDeque<Number>,
+    pub(super) reads: VecDeque<Number>,
     /// Room for answers that is set aside for the reads that run.
-    reading: usize,
-    jobs: FuturesUnordered<BoxFuture<'static, Done>>,
-    answers: Answers,
+    pub(super) reading: usize,
+    pub(super) jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) answers: Answers,
     pace: Pace,
 }
 
@@ -79,10 +81,11 @@ impl<B: Backend> Line<B> {
             pending: HashMap::new(),
             deadlines: BTreeSet::new(),
             load: Load::default(),
+            waits: 0,
             next: 0,
             schedule: Schedule::default(),
-            outbox: Vec::new(),
-            submitting: None,
+            outbox: Outbox::default(),
+            unthrottled: Outbox::default(),
             results: SelectAll::new(),
             reads: VecDeque::new(),
             reading: 0,
@@ -93,13 +96,28 @@ impl<B: Backend> Line<B> {
     }
 
     /// Serves the stream until the client ends it (all it sent is answered first), is gone or takes no answers any
-    /// more, or `stop` is cancelled (what is in flight is answered first). What has been submitted goes on in any case.
-    pub(crate) async fn run<S>(
-        mut self,
-        mut incoming: S,
-        sender: mpsc::Sender<Response>,
-        stop: CancellationToken,
-    ) where
+    /// more, or `stop` is cancelled (what is in flight is answered first). What has been submitted goes on in any case,
+    /// but nobody of it stands in line for a lock any more.
+    pub(crate) async fn run<S>(mut self, incoming: S, sender: mpsc::Sender<Response>, stop: CancellationToken)
+    where
+        S: Stream<Item = Result<v1::PipelineRequest, Status>> + Unpin + Send,
+    {
+        self.serve(incoming, sender, stop).await;
+        let running = self.pending.into_iter().filter(|(_, pending)| pending.waits);
+        let locks: HashMap<_, _> = running
+            .filter_map(|(number, pending)| match pending.stage {
+                Stage::Running(Some(Reply::Lock(locking))) => Some((number, *locking)),
+                _ => None,
+            })
+            .collect();
+        if !locks.is_empty() {
+            let backend = self.executor.backend().clone();
+            tokio::spawn(outbox::abandon(backend, locks, self.outbox, self.results));
+        }
+    }
+
+    async fn serve<S>(&mut self, mut incoming: S, sender: mpsc::Sender<Response>, stop: CancellationToken)
+    where
         S: Stream<Item = Result<v1::PipelineRequest, Status>> + Unpin + Send,
     {
         let mut open = true;
@@ -131,7 +149,8 @@ impl<B: Backend> Line<B> {
                 },
                 Some(mutated) = self.results.next(), if !self.results.is_empty() => self.mutated(mutated),
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.done(done),
-                submitted = ready_or_never(&mut self.submitting) => self.submitted(submitted),
+                submitted = self.outbox.submitted() => self.results.push(submitted.into_results()),
+                submitted = self.unthrottled.submitted() => self.results.push(submitted.into_results()),
                 () = wake_at(timer), if timer.is_some() => self.expire(),
                 message = incoming.next(), if listen => match message {
                     Some(Ok(request)) => self.receive(request),
@@ -187,129 +206,30 @@ impl<B: Backend> Line<B> {
             Ok(admitted) => admitted,
             Err(failure) => return self.answers.push(tag, Answer::Error(failure.into_error())),
         };
-        let (keys, stake) = (request.keys(), request.stake);
-        let (class, stage) = match request {
-            Request { work: Work::OpenClient, .. } => (Class::Alone, Stage::Single(request)),
-            Request { work: Work::Read(Read { at_least: Some(_), .. }), .. } => {
-                (Class::Read, Stage::Single(request))
-            }
-            request if forwards => (Class::Alone, Stage::Single(request)),
-            Request { work: work @ Work::Read(_), .. } => (Class::Read, Stage::Batched(work)),
-            Request { work, .. } => (Class::Mutation, Stage::Batched(work)),
-        };
+        let (keys, stake, waits) = (request.keys(), request.stake, request.waits());
+        if waits && self.waits >= WAITS_MAX {
+            let failure = reasons::overloaded("too many locks of this stream wait for their turn");
+            return self.answers.push(tag, Answer::Error(failure.into_error()));
+        }
+        self.waits += usize::from(waits);
+        let (class, stage) = classify(request, forwards);
         let number = self.next;
         self.next += 1;
         self.load.add(&permit);
         let original = (!self.redirect).then(|| operation.encode_to_vec());
         self.deadlines.insert((deadline, number));
         self.pending
-            .insert(number, Pending { tag, deadline, stake, permit, stage, answered: false, original });
+            .insert(number, Pending { tag, deadline, stake, permit, waits, stage, answered: false, original });
         self.schedule.push(number, keys, class);
-    }
-
-    /// Starts whatever may start.
-    fn dispatch(&mut self) {
-        if self.schedule.has_ready() {
-            self.start_ready();
-        }
-        if !self.reads.is_empty() {
-            self.start_reads();
-        }
-        if self.submitting.is_none() && !self.outbox.is_empty() {
-            let (numbers, commands): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outbox).into_iter().unzip();
-            let backend = self.executor.backend().clone();
-            self.submitting = Some(async move { (numbers, backend.submit(commands).await) }.boxed());
-        }
-    }
-
-    /// Starts those whose turn has come: mutations into the outbox, the others by themselves; reads line up.
-    fn start_ready(&mut self) {
-        let leader = self.executor.backend().leader();
-        let leads = leader.as_ref().is_some_and(|leader| leader.is_self);
-        while let Some(number) = self.schedule.next_ready() {
-            let Some(pending) = self.pending.get_mut(&number) else { continue };
-            match std::mem::replace(&mut pending.stage, Stage::Running(None)) {
-                Stage::Batched(_) if !leads => {
-                    self.complete(number, Err(Unserved::NotLeader(leader.clone())))
-                }
-                Stage::Batched(Work::Mutate { command, reply }) => {
-                    pending.stage = Stage::Running(Some(reply));
-                    self.outbox.push((number, command));
-                }
-                // Never batched, see `admit`.
-                Stage::Batched(work @ Work::OpenClient) => {
-                    self.single(number, Request { work, stake: Stake::Once })
-                }
-                stage @ (Stage::Batched(Work::Read(_))
-                | Stage::Single(Request { work: Work::Read(_), .. })) => {
-                    pending.stage = stage;
-                    self.reads.push_back(number);
-                }
-                Stage::Single(request) => self.single(number, request),
-                Stage::Again => self.again(number, leader.clone()),
-                running @ Stage::Running(_) => pending.stage = running,
-            }
-        }
-    }
-
-    /// Room for the answers of further reads.
-    fn answer_room(&self) -> usize {
-        ANSWER_BYTES_MAX.saturating_sub(self.answers.bytes()).saturating_sub(self.reading)
-    }
-
-    /// Starts reads while there is room for their answers.
-    fn start_reads(&mut self) {
-        let mut batch: Vec<(Number, Read)> = Vec::new();
-        while self.answer_room() > 0
-            && let Some(number) = self.reads.pop_front()
-        {
-            // It may have given up.
-            let Some(pending) = self.pending.get_mut(&number) else { continue };
-            match std::mem::replace(&mut pending.stage, Stage::Running(None)) {
-                Stage::Batched(Work::Read(read)) => batch.push((number, read)),
-                Stage::Single(request) => self.single(number, request),
-                stage => pending.stage = stage,
-            }
-        }
-        if !batch.is_empty() {
-            let room = self.answer_room().min(BATCH_ANSWER_BYTES);
-            self.reading += room;
-            self.jobs.push(jobs::read_batch(self.executor.backend().clone(), batch, room).boxed());
-        }
-    }
-
-    /// Runs one operation by itself.
-    fn single(&mut self, number: Number, request: Request) {
-        let Some(pending) = self.pending.get_mut(&number) else { return };
-        let context = Context { deadline: pending.deadline, redirect: self.redirect, forwarded: false };
-        let original = pending.original.take().and_then(|bytes| v1::Operation::decode(&*bytes).ok());
-        self.reading += jobs::set_aside(&request);
-        self.jobs.push(jobs::single(self.executor.clone(), (number, request), original, context).boxed());
-    }
-
-    /// An operation that consensus did not serve before has its turn again: by itself, unless it was overtaken.
-    fn again(&mut self, number: Number, leader: Option<Leader>) {
-        let Some(pending) = self.pending.get_mut(&number) else { return };
-        let original = pending.original.as_ref().and_then(|bytes| v1::Operation::decode(&**bytes).ok());
-        let Some(original) = original.filter(|_| !self.schedule.is_overtaken(number)) else {
-            return self.complete(number, Err(Unserved::NotLeader(leader)));
-        };
-        match self.executor.parse(&original) {
-            Ok(request) if request.stake == Stake::Read => {
-                pending.stage = Stage::Single(request);
-                self.reads.push_back(number);
-            }
-            Ok(request) => self.single(number, request),
-            Err(failure) => self.complete(number, Err(failure.into())),
-        }
     }
 
     /// Takes what has become ready; whether there was anything.
     fn poll_ready(&mut self) -> bool {
         let mut progress = false;
         // Polled without a waker of ours: the select in `run` polls each again before it waits.
-        if let Some(submitted) = self.submitting.as_mut().and_then(|submitting| submitting.now_or_never()) {
-            self.submitted(submitted);
+        let submitted = [self.outbox.submitted().now_or_never(), self.unthrottled.submitted().now_or_never()];
+        for submitted in submitted.into_iter().flatten() {
+            self.results.push(submitted.into_results());
             progress = true;
         }
         while let Some(Some(mutated)) = self.results.next().now_or_never() {
@@ -323,26 +243,17 @@ impl<B: Backend> Line<B> {
         progress
     }
 
-    fn submitted(&mut self, (numbers, submitted): Submitted) {
-        self.submitting = None;
-        match submitted {
-            // A stream that ends early leaves the rest without an answer: their fate is unknown.
-            Ok(results) => {
-                let results = results.map(Some).chain(stream::repeat_with(|| None));
-                self.results.push(stream::iter(numbers).zip(results).boxed());
-            }
-            Err(error) => {
-                for number in numbers {
-                    self.mutated((number, Some(Err(error.clone()))));
-                }
-            }
-        }
-    }
-
     fn mutated(&mut self, (number, result): Mutated) {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         let done = match (result, &mut pending.stage) {
             (Some(Ok(applied)), Stage::Running(reply)) => match reply.take() {
+                Some(Reply::Lock(locking)) => {
+                    match lock::taken(self.executor.backend(), *locking, applied) {
+                        Ok(Taken::Queued(place)) => return self.stand_in_line(number, place),
+                        Ok(Taken::Answered(answer)) => Ok(answer),
+                        Err(failure) => Err(failure.into()),
+                    }
+                }
                 Some(reply) => answer::mutated(reply, self.executor.backend().cluster_id(), applied)
                     .map_err(Unserved::Failed),
                 None => Err(reasons::internal("a mutation was answered twice").into()),
@@ -373,10 +284,18 @@ impl<B: Backend> Line<B> {
     }
 
     /// An operation has ended, or goes to the leader instead.
-    fn complete(&mut self, number: Number, done: Result<Answer, Unserved>) {
+    pub(super) fn complete(&mut self, number: Number, done: Result<Answer, Unserved>) {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         let elsewhere =
             matches!(done, Err(Unserved::NotLeader(_))) && pending.original.is_some() && !pending.answered;
+        if elsewhere && matches!(pending.stage, Stage::InLine) {
+            // Out of its lane already; the same request id finds its place in line at the next leader.
+            let original = pending.original.as_ref().and_then(|bytes| v1::Operation::decode(&**bytes).ok());
+            if let Some(Ok(request)) = original.map(|original| self.executor.parse(&original)) {
+                pending.stage = Stage::Running(None);
+                return self.single(number, request);
+            }
+        }
         if elsewhere && self.schedule.requeue(number) {
             pending.stage = Stage::Again;
             return;
@@ -387,13 +306,20 @@ impl<B: Backend> Line<B> {
 
     /// Forgets an operation and answers it, unless that has been done.
     fn end(&mut self, number: Number, done: Result<Answer, Failure>) {
-        let Some(pending) = self.pending.remove(&number) else { return };
-        self.deadlines.remove(&(pending.deadline, number));
+        let Some(pending) = self.pending.get(&number) else { return };
         if !pending.answered {
             self.load.remove(&pending.permit);
             let answer = done.unwrap_or_else(|failure| Answer::Error(failure.into_error()));
             self.answers.push(pending.tag, answer);
         }
+        self.forget(number);
+    }
+
+    /// Forgets an operation that has been answered.
+    pub(super) fn forget(&mut self, number: Number) {
+        let Some(pending) = self.pending.remove(&number) else { return };
+        self.deadlines.remove(&(pending.deadline, number));
+        self.waits -= usize::from(pending.waits);
     }
 
     /// Answers those whose deadline has passed. One that runs keeps its place until it ends, since what follows on its
@@ -406,7 +332,7 @@ impl<B: Backend> Line<B> {
         {
             self.deadlines.remove(&(deadline, number));
             let Some(pending) = self.pending.get_mut(&number) else { continue };
-            if matches!(pending.stage, Stage::Running(_)) {
+            if matches!(pending.stage, Stage::Running(_) | Stage::InLine) {
                 pending.answered = true;
                 self.load.remove(&pending.permit);
                 let failure = reasons::deadline(true, pending.stake);
@@ -440,11 +366,20 @@ impl<B: Backend> Line<B> {
     }
 }
 
-/// The future's end, or never when there is none.
-async fn ready_or_never<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
+/// How an operation goes: with what, and by which way.
+fn classify(request: Request, forwards: bool) -> (Class, Stage) {
+    match request {
+        Request { work: Work::OpenClient, .. } => (Class::Alone, Stage::Single(request)),
+        Request { work: Work::Read(Read { freshness, .. }), .. } if freshness.is_local() => {
+            (Class::Read, Stage::Single(request))
+        }
+        Request { work: Work::Query { .. }, .. } => (Class::Read, Stage::Single(request)),
+        request if forwards => (Class::Alone, Stage::Single(request)),
+        Request { work: work @ Work::Read(_), .. } => (Class::Read, Stage::Batched(work)),
+        Request { work: Work::Mutate { command, reply }, .. } => {
+            let class = if is_throttled(&command) { Class::Mutation } else { Class::Unthrottled };
+            (class, Stage::Batched(Work::Mutate { command, reply }))
+        }
     }
 }
 

@@ -8,14 +8,18 @@
 //! pace       whether the client takes them                                                (pure)
 //! pending    an operation that has not ended; how many there may be                       (pure)
 //! jobs       what runs beside the stream: batches of reads, operations by themselves
-//! line       one stream: admits, dispatches, completes, times out
+//! outbox     mutations on their way into the log
+//! line       one stream: admits, completes, times out
+//! dispatch   and starts what may run
 //! codec      its messages on the wire, bounded before they are decoded
 //! ```
 
 mod answers;
 mod codec;
+mod dispatch;
 mod jobs;
 mod line;
+mod outbox;
 mod pace;
 mod pending;
 mod schedule;

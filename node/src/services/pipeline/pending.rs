@@ -1,9 +1,7 @@
 //! An operation of a stream that has been admitted and has not ended.
 
-use quorate_state::Command;
 use tokio::time::Instant;
 
-use super::schedule::Number;
 use crate::services::answer::Reply;
 use crate::services::budget::Permit;
 use crate::services::reasons::Stake;
@@ -15,6 +13,8 @@ pub(super) struct Pending {
     pub(super) stake: Stake,
     /// Given back to the node when the operation ends, answered or not: what has been submitted is held until then.
     pub(super) permit: Permit,
+    /// A lock that may wait for its turn.
+    pub(super) waits: bool,
     pub(super) stage: Stage,
     /// Told that its deadline passed; what it comes to is for nobody.
     pub(super) answered: bool,
@@ -33,10 +33,9 @@ pub(super) enum Stage {
     Again,
     /// Being run.
     Running(Option<Reply>),
+    /// Waits for the turn of a lock, out of its lane.
+    InLine,
 }
-
-/// A mutation whose turn has come.
-pub(super) type Outgoing = (Number, Command);
 
 /// The operations of a stream that are not answered yet.
 #[derive(Debug, Default)]
@@ -47,6 +46,8 @@ pub(super) struct Load {
 
 /// Operations of one stream in flight; beyond it the stream is not read. The client library stays below it.
 pub(super) const OPERATIONS_MAX: usize = 4_096;
+/// Of which so many may be locks that wait for their turn: others must get through, above all those that give locks back.
+pub(super) const WAITS_MAX: usize = OPERATIONS_MAX / 2;
 /// Bytes of one stream's operations in flight; beyond it the stream is not read.
 const BYTES_MAX: u64 = 32 << 20;
 

@@ -1,0 +1,84 @@
+//! What the leader does for those who wait for locks: it passes lapsed locks on, and sees to it that the cluster's
+//! apply version allows locks at all. And what each node does: it wakes who waits here when it leads no longer.
+
+use std::time::Duration;
+
+use quorate_state::{APPLY_VERSION, Command, Limits, State};
+use tokio::sync::watch;
+
+use super::error::ProposeError;
+use super::handle::Consensus;
+
+/// How often a node looks whether it leads.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often while an entry of its own is due that nobody waits for.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
+impl Consensus {
+    /// Serves those who wait for locks. Runs until `stop`.
+    pub(crate) async fn run_locks(self, mut stop: watch::Receiver<bool>) {
+        // Side by side: without a quorum a proposal waits for ever, and those who wait must be told of that.
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = self.pass_locks_on() => {}
+            () = self.watch_leadership() => {}
+        }
+    }
+
+    fn is_leader(&self) -> bool {
+        self.leader().is_some_and(|leader| leader.is_self)
+    }
+
+    /// Whoever waits on a node that leads no longer goes to the next leader, where the line stands as it stood here.
+    async fn watch_leadership(&self) {
+        let mut led = false;
+        loop {
+            let leads = self.is_leader();
+            if led && !leads {
+                self.lock_waits().wake_all();
+            }
+            led = leads;
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn pass_locks_on(&self) {
+        let mut lapse = self.inner.replica.watch_lock_lapse();
+        loop {
+            lapse.borrow_and_update();
+            let proposed = if self.is_leader() { self.pass_on_lapsed().await } else { Ok(()) };
+            if let Err(error) = proposed {
+                tracing::debug!(%error, "lapsed locks were not passed on");
+            }
+            let pause = self.until_next_lapse();
+            tokio::select! {
+                // Gone with the replica, which this holds.
+                _ = lapse.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn pass_on_lapsed(&self) -> Result<(), ProposeError> {
+        if self.with_state(State::apply_version) < APPLY_VERSION {
+            self.propose(Command::RaiseApplyVersion { version: APPLY_VERSION }).await?;
+        }
+        let now = self.now().cluster;
+        let keys = self.with_state(|state| state.lapsed_locks(now, Limits::REAP_MAX));
+        if !keys.is_empty() {
+            self.propose(Command::SettleLocks { keys }).await?;
+        }
+        Ok(())
+    }
+
+    fn until_next_lapse(&self) -> Duration {
+        let (lapse, version) = self.with_state(|state| (state.next_lock_lapse(), state.apply_version()));
+        if !self.is_leader() {
+            return if version < APPLY_VERSION { LOOK_INTERVAL_MIN } else { LOOK_INTERVAL };
+        }
+        let now = self.now().cluster;
+        let until = lapse.map_or(LOOK_INTERVAL, |lapse| Duration::from_millis(lapse.0.saturating_sub(now.0)));
+        // Not at once again: what could not be proposed just now cannot be now.
+        until.clamp(Duration::from_millis(1), LOOK_INTERVAL)
+    }
+}
