@@ -148,7 +148,7 @@ pub enum Operation {
         /// Its name.
         name: Box<str>,
         /// What is to be different.
-        change: PolicyChange,
+        change: Box<PolicyChange>,
         /// `Some(true)`: only if it is not there; `Some(false)`: only if it is.
         create: Option<bool>,
     },

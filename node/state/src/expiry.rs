@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lock::Lock;
 use crate::record::{Record, Slot};
 use crate::table::Table;
 use crate::time::{Clocks, ClusterTime};
@@ -50,13 +49,11 @@ impl Expiry {
 
     /// A record's lock changed, or its line.
     pub(crate) fn set_lock(&mut self, slot: Slot, record: Option<&Record>) {
-        let waited_for = |lock: &&Box<Lock>| !lock.waiting.is_empty();
-        let until = match record {
-            Some(Record::Live(session)) => {
-                session.lock.as_ref().filter(waited_for).map(|lock| lock.holder.until)
-            }
+        let lock = match record {
+            Some(Record::Live(session)) => session.lock.as_deref(),
             _ => None,
         };
+        let until = lock.filter(|lock| !lock.waiting.is_empty()).map(|lock| lock.holder.until);
         // Most sessions are not locked.
         if until.is_none() && self.lock_bounds.is_empty() {
             return;

@@ -93,6 +93,7 @@ const EXPECTED: [&str; 28] = [
 ];
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how much is tested is no part of the state")]
 fn the_state_does_what_the_model_does() {
     let seen = RefCell::new(BTreeMap::new());
     let cases =
@@ -212,7 +213,7 @@ fn compare_events(state: &State, namespace: u32, all: &[Event]) {
     // Behind the last one lost, everything is there; before it, nothing is promised.
     let after = lost.last().map_or(Cursor::default(), |last| Cursor {
         index: last.index,
-        ordinal: lost.iter().filter(|event| event.index == last.index).count() as u32 - 1,
+        ordinal: u32::try_from(lost.iter().filter(|event| event.index == last.index).count()).unwrap() - 1,
     });
     let found: Vec<_> = match state.events(namespace, after) {
         Ok(found) => found.map(event_as_model).collect(),

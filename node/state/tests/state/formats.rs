@@ -52,7 +52,7 @@ fn store() -> Store {
     store.run(revoke("ann", Some(1)));
     store.apply(Command::Reap { keys: vec![key(4)] });
     let change = PolicyChange { sessions_max: Some(Some(9)), events_max: Some(7), ..PolicyChange::default() };
-    store.run(Operation::PutNamespace { name: "shop".into(), change, create: Some(true) });
+    store.run(Operation::PutNamespace { name: "shop".into(), change: change.into(), create: Some(true) });
     store
 }
 
@@ -102,7 +102,7 @@ fn newer() -> Vec<Command> {
         Operation::Unlock(waiter(1, 7)),
         Operation::BreakLock { namespace: namespace.clone(), key: key(1) },
         Operation::Revoke(RevokePrincipal { namespace, principal: "ann".into(), except: Some(key(1)) }),
-        Operation::PutNamespace { name: "shop".into(), change, create: Some(false) },
+        Operation::PutNamespace { name: "shop".into(), change: change.into(), create: Some(false) },
         Operation::DeleteNamespace { name: "shop".into() },
     ];
     let commands = [

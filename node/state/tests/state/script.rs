@@ -88,7 +88,8 @@ impl Player {
             principal_sessions_max: Some(Some(1)),
             ..PolicyChange::default()
         };
-        let operation = Operation::PutNamespace { name: EXTRA.into(), change, create: Some(true) };
+        let operation =
+            Operation::PutNamespace { name: EXTRA.into(), change: change.into(), create: Some(true) };
         opening.push(player.stamped(Command::Operate { request: None, operation }));
         (player, opening, state_with_small())
     }
@@ -136,13 +137,14 @@ impl Player {
 fn resolved(mut command: Command, state: &State) -> Command {
     let (key, fence) = match &mut command {
         Command::ClaimLock(waiter) | Command::LeaveLine(waiter) => (waiter.key, &mut waiter.fence),
-        Command::Operate { operation, .. } => match operation {
-            Operation::Write(WriteSession { key, fence: Some(fence), .. })
-            | Operation::Regenerate(RegenerateSession { key, fence: Some(fence), .. })
-            | Operation::Lock(LockSession { key, fence: Some(fence), .. })
-            | Operation::Unlock(Waiter { key, fence, .. }) => (*key, fence),
-            _ => return command,
-        },
+        Command::Operate {
+            operation:
+                Operation::Write(WriteSession { key, fence: Some(fence), .. })
+                | Operation::Regenerate(RegenerateSession { key, fence: Some(fence), .. })
+                | Operation::Lock(LockSession { key, fence: Some(fence), .. })
+                | Operation::Unlock(Waiter { key, fence, .. }),
+            ..
+        } => (*key, fence),
         _ => return command,
     };
     let clocks = state.clocks();
@@ -286,7 +288,7 @@ fn put_namespace() -> impl Strategy<Value = Operation> {
     let name = select([SMALL, EXTRA, EXTRA, EXTRA, "default"].as_slice());
     (name, policy_change(), prop::option::weighted(0.4, any::<bool>())).prop_map(|(name, change, create)| {
         let change = if name == "default" { PolicyChange::default() } else { change };
-        Operation::PutNamespace { name: name.into(), change, create }
+        Operation::PutNamespace { name: name.into(), change: change.into(), create }
     })
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct Session {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model is naive")]
 pub(crate) enum Kept {
     Session(Session),
     Ended { until: u64 },
