@@ -11,8 +11,8 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use quorate_state::{
     AttributeChange, ClusterTime, Command, CreateSession, Cursor, EndReason, LockSession, Member, Operation,
-    PolicyChange, Proposal, RegenerateSession, RequestId, SessionId, SessionKey, State, Timeouts, Version,
-    WriteSession,
+    PolicyChange, Proposal, RegenerateSession, RequestId, RevokePrincipal, SessionId, SessionKey, State,
+    Timeouts, Version, WriteSession,
 };
 use quorate_storage::{
     AppliedPosition, Cut, DataDir, Floor, Identity, LogId, LogOptions, LogRecord, RaftLog, SessionOptions,
@@ -118,8 +118,8 @@ fn second_version() -> Vec<Command> {
         fence: None,
     };
     let mut operations = vec![
-        Operation::PutNamespace { name: "shop".into(), change, create: Some(true) },
-        Operation::PutNamespace { name: "gone".into(), change: PolicyChange::default(), create: None },
+        Operation::PutNamespace { name: "shop".into(), change: Box::new(change), create: Some(true) },
+        Operation::PutNamespace { name: "gone".into(), change: Box::default(), create: None },
         Operation::DeleteNamespace { name: "gone".into() },
         create("shop", 1, "bob"),
         create("shop", 2, "bob"),
@@ -129,7 +129,11 @@ fn second_version() -> Vec<Command> {
         write("default", 10, Some("carol")),
         Operation::Regenerate(renamed),
         delete("default", 9),
-        Operation::Revoke { namespace: "shop".into(), principal: "bob".into(), except: Some(key("shop", 2)) },
+        Operation::Revoke(RevokePrincipal {
+            namespace: "shop".into(),
+            principal: "bob".into(),
+            except: Some(key("shop", 2)),
+        }),
     ];
     // More events than that namespace keeps.
     operations.extend((0..150).map(|_| write("shop", 2, None)));

@@ -14,7 +14,7 @@ pub(super) fn session(namespace_name: &str, id: &str) -> Result<(Box<str>, Sessi
 }
 
 /// A namespace as session operations name it: empty means the default one.
-pub(super) fn namespace(name: &str) -> Result<Box<str>, Failure> {
+pub(crate) fn namespace(name: &str) -> Result<Box<str>, Failure> {
     let name = if name.is_empty() { quorate_state::DEFAULT_NAMESPACE } else { name };
     if is_namespace(name) {
         return Ok(name.into());
@@ -85,7 +85,8 @@ pub(super) fn handle_prefix(prefix: &str) -> Result<Box<str>, Failure> {
     if prefix.len() <= 32 && are_digits(prefix) {
         return Ok(prefix.into());
     }
-    let message = "handle_prefix is not the beginning of a handle: up to 32 lower-case hex digits are allowed";
+    let message =
+        "handle_prefix is not the beginning of a handle: up to 32 lower-case hex digits are allowed";
     Err(Failure::invalid("INVALID_HANDLE", "handle_prefix", message))
 }
 
@@ -94,7 +95,7 @@ fn are_digits(text: &str) -> bool {
 }
 
 /// A signed-in user; empty: nobody.
-pub(super) fn principal(principal: &str) -> Result<Box<str>, Failure> {
+pub(crate) fn principal(principal: &str) -> Result<Box<str>, Failure> {
     if principal.len() > Limits::PRINCIPAL_BYTES_MAX {
         let message = format!(
             "the principal has {} bytes; at most {} are allowed",
@@ -109,7 +110,8 @@ pub(super) fn principal(principal: &str) -> Result<Box<str>, Failure> {
 /// A signed-in user.
 pub(super) fn somebody(name: &str) -> Result<Box<str>, Failure> {
     if name.is_empty() {
-        let message = format!("the principal is empty; 1 to {} bytes are allowed", Limits::PRINCIPAL_BYTES_MAX);
+        let message =
+            format!("the principal is empty; 1 to {} bytes are allowed", Limits::PRINCIPAL_BYTES_MAX);
         return Err(Failure::invalid("INVALID_PRINCIPAL", "principal", message));
     }
     principal(name)

@@ -22,6 +22,7 @@ pub(super) fn put(put: &v1::PutNamespaceRequest) -> Result<Request, Failure> {
             return Err(Failure::invalid("INVALID_MODE", "mode", message));
         }
     };
+    let change = Box::new(change);
     mutation(put.request_id.as_ref(), Operation::PutNamespace { name, change, create }, Reply::PutNamespace)
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quorate_state::{
     APPLY_VERSION, AttributeChange, Attributes, ClusterTime, Command, CreateSession, Frozen, LockSession,
-    Operation, PolicyChange, Proposal, RegenerateSession, RequestId, SessionKey, State, Timeouts,
-    WriteSession, encode_client, encode_events, encode_record,
+    Operation, PolicyChange, Proposal, RegenerateSession, RequestId, RevokePrincipal, SessionKey, State,
+    Timeouts, WriteSession, encode_client, encode_events, encode_record,
 };
 use tempfile::TempDir;
 
@@ -83,7 +83,7 @@ impl Dice {
             8 => Operation::Touch { namespace, key },
             9 => Operation::Delete { namespace, key },
             10 => self.namespace(),
-            11 => Operation::Revoke { namespace, principal: "bob".into(), except: None },
+            11 => Operation::Revoke(RevokePrincipal { namespace, principal: "bob".into(), except: None }),
             12 => Operation::Lock(LockSession {
                 namespace,
                 key,
@@ -108,8 +108,9 @@ impl Dice {
     }
 }
 
-pub(crate) fn events_max(events: u64) -> PolicyChange {
-    PolicyChange { events_max: Some(u32::try_from(events).unwrap()), ..PolicyChange::default() }
+pub(crate) fn events_max(events: u64) -> Box<PolicyChange> {
+    let change = PolicyChange { events_max: Some(u32::try_from(events).unwrap()), ..PolicyChange::default() };
+    Box::new(change)
 }
 
 /// A state and where it stands in its log.
