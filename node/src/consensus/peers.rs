@@ -238,7 +238,7 @@ mod tests {
             admin_address: String::new(),
             version: String::new(),
         };
-        state.apply(Proposal { stamp: ClusterTime(1), command: Command::Announce { node: 2, member } });
+        state.apply(1, Proposal { stamp: ClusterTime(1), command: Command::Announce { node: 2, member } });
         let applied = Applied { state, log_id: None, membership: StoredMembership::default() };
         let settings = BTreeMap::from([(2, settings.to_owned())]);
         Peers::new(Arc::new(Replica::new(applied)), settings, Duration::ZERO)

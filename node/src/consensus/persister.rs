@@ -309,7 +309,7 @@ mod tests {
             {
                 let mut applied = self.replica.write();
                 let command = Command::OpenClient { client: index };
-                applied.state.apply(Proposal { stamp: ClusterTime(index), command });
+                applied.state.apply(index, Proposal { stamp: ClusterTime(index), command });
                 applied.log_id = Some(log_id_from_storage(id));
             }
             self.replica.publish(index, bytes);

@@ -55,11 +55,17 @@ from_answer!(
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     OpenClient,
-    Create { id: SessionId, key: SessionKey },
+    Create {
+        id: SessionId,
+        key: SessionKey,
+    },
     Write,
     Touch,
     Delete,
-    Regenerate { id: SessionId, key: SessionKey },
+    Regenerate {
+        id: SessionId,
+        key: SessionKey,
+    },
     TouchMany,
     /// Answered by `lock`, which looks at the state too.
     Lock(Box<Locking>),

@@ -188,7 +188,9 @@ impl<B: Backend> Executor<B> {
     async fn local(&self, work: &Work, wait_max: Duration) -> Result<Answer, Failure> {
         match work {
             Work::Read(read) => read::local(&self.backend, read, wait_max).await,
-            Work::Query { query, freshness } => query::local(&self.backend, query, *freshness, wait_max).await,
+            Work::Query { query, freshness } => {
+                query::local(&self.backend, query, *freshness, wait_max).await
+            }
             Work::OpenClient | Work::Mutate { .. } => Err(reasons::internal("it is not a read")),
         }
     }

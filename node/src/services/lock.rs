@@ -189,7 +189,8 @@ impl Place {
                 Turn::Over => Look::Ended(Refusal::WaitOver),
                 Turn::Waiting => {
                     let waiting = session.lock.iter().flat_map(|lock| &lock.waiting);
-                    let until = waiting.filter(|ticket| ticket.fence == self.fence).map(|ticket| ticket.until);
+                    let until =
+                        waiting.filter(|ticket| ticket.fence == self.fence).map(|ticket| ticket.until);
                     let left = until.max().map_or(0, |until| until.0.saturating_sub(now.0));
                     Look::Waiting { left: Duration::from_millis(left) }
                 }

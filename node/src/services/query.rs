@@ -54,7 +54,8 @@ fn look<B: Backend>(backend: &B, query: &Query) -> Result<Answer, Failure> {
             Query::List(query) => list(state, query, state.clocks(), position).map(Answer::List),
             Query::Namespace(name) => {
                 let found = state.namespaces().find(|(known, ..)| **known == **name);
-                let namespace = found.map(|found| namespace(state, found)).ok_or(Refusal::UnknownNamespace)?;
+                let namespace =
+                    found.map(|found| namespace(state, found)).ok_or(Refusal::UnknownNamespace)?;
                 let namespace = Some(namespace);
                 Ok(Answer::GetNamespace(v1::GetNamespaceResponse { namespace, position }))
             }

@@ -21,6 +21,21 @@ fn refusals() -> Vec<Refusal> {
         Refusal::ClientTaken,
         Refusal::IncarnationMismatch { recorded: 1 },
         Refusal::ApplyVersionLower { current: 1 },
+        Refusal::Locked { age_ms: 5, remaining_ms: 7 },
+        Refusal::StaleFence,
+        Refusal::NotLocked,
+        Refusal::TooManyWaiters { max: 1 },
+        Refusal::WaitOver,
+        Refusal::NamespaceFull { max: 1 },
+        Refusal::NamespaceBytesExceeded { bytes: 2, max: 1 },
+        Refusal::TooManySessionsOfPrincipal { max: 1 },
+        Refusal::NotOfPrincipal,
+        Refusal::TooManyRevocations { max: 1 },
+        Refusal::NamespaceExists,
+        Refusal::TooManyNamespaces { max: 1 },
+        Refusal::NamespaceRequired,
+        Refusal::PolicyOutOfRange { name: "granule_ms".into(), min: 1, max: 2 },
+        Refusal::NotYetSupported { current: 1 },
     ];
     for refusal in &all {
         match refusal {
@@ -41,7 +56,22 @@ fn refusals() -> Vec<Refusal> {
             | Refusal::TooManyOutcomes { .. }
             | Refusal::ClientTaken
             | Refusal::IncarnationMismatch { .. }
-            | Refusal::ApplyVersionLower { .. } => {}
+            | Refusal::ApplyVersionLower { .. }
+            | Refusal::Locked { .. }
+            | Refusal::StaleFence
+            | Refusal::NotLocked
+            | Refusal::TooManyWaiters { .. }
+            | Refusal::WaitOver
+            | Refusal::NamespaceFull { .. }
+            | Refusal::NamespaceBytesExceeded { .. }
+            | Refusal::TooManySessionsOfPrincipal { .. }
+            | Refusal::NotOfPrincipal
+            | Refusal::TooManyRevocations { .. }
+            | Refusal::NamespaceExists
+            | Refusal::TooManyNamespaces { .. }
+            | Refusal::NamespaceRequired
+            | Refusal::PolicyOutOfRange { .. }
+            | Refusal::NotYetSupported { .. } => {}
         }
     }
     all
@@ -80,6 +110,78 @@ fn refusals_have_the_codes_of_the_contract() {
     assert_eq!(code(Refusal::SessionTooLarge { bytes: 2, max: 1 }), Code::ResourceExhausted);
     assert_eq!(code(Refusal::TimeoutOutOfRange { given_ms: 1, min_ms: 2, max_ms: 3 }), Code::InvalidArgument);
     assert_eq!(code(Refusal::StaleRequest), Code::FailedPrecondition);
+    assert_eq!(code(Refusal::Locked { age_ms: 1, remaining_ms: 1 }), Code::Aborted);
+    assert_eq!(code(Refusal::WaitOver), Code::Aborted);
+    assert_eq!(code(Refusal::StaleFence), Code::FailedPrecondition);
+    assert_eq!(code(Refusal::NotLocked), Code::FailedPrecondition);
+    assert_eq!(code(Refusal::NotOfPrincipal), Code::FailedPrecondition);
+    assert_eq!(code(Refusal::NamespaceRequired), Code::FailedPrecondition);
+    assert_eq!(code(Refusal::NamespaceExists), Code::AlreadyExists);
+    assert_eq!(code(Refusal::NamespaceFull { max: 1 }), Code::ResourceExhausted);
+    assert_eq!(code(Refusal::NotYetSupported { current: 1 }), Code::Unavailable);
+}
+
+#[test]
+fn only_what_passes_by_itself_is_worth_a_retry() {
+    let retryable: Vec<_> = refusals().into_iter().map(Failure::from).filter(|f| f.retryable).collect();
+    let reasons: Vec<_> = retryable.iter().map(|failure| failure.reason).collect();
+    let expected = [
+        "TOO_MANY_OUTSTANDING",
+        "TOO_MANY_CLIENTS",
+        "TOO_MANY_OUTCOMES",
+        "CLIENT_TAKEN",
+        "TOO_MANY_WAITERS",
+        "TOO_MANY_REVOCATIONS",
+        "NOT_YET_SUPPORTED",
+    ];
+    assert_eq!(reasons, expected);
+}
+
+/// Whether to ask again is the caller's to say, who learns what it needs for that.
+#[test]
+fn a_locked_session_tells_for_how_long() {
+    let told = |remaining_ms| Failure::from(Refusal::Locked { age_ms: 5, remaining_ms });
+    assert_eq!(told(300).facts, [("age_ms", "5".to_owned()), ("remaining_ms", "300".to_owned())]);
+    assert!(!told(300).retryable && !told(300).maybe_applied);
+    for (remaining_ms, after_ms) in [(0, 20), (300, 300), (60_000, 1_000)] {
+        assert_eq!(told(remaining_ms).retry_after, Some(Duration::from_millis(after_ms)));
+    }
+}
+
+/// The state machine names settings as the API does: each is a field of the request.
+#[test]
+fn every_setting_of_a_policy_has_its_field() {
+    use quorate_state::{Policy, PolicyChange};
+    let (none, far) = (Some(0), Some(u64::MAX));
+    let changes = [
+        PolicyChange { default_idle_ms: Some(far), ..Default::default() },
+        PolicyChange { default_absolute_ms: Some(far), ..Default::default() },
+        PolicyChange { idle_ms_max: none, ..Default::default() },
+        PolicyChange { absolute_ms_max: none, ..Default::default() },
+        PolicyChange { session_bytes_max: none, ..Default::default() },
+        PolicyChange { attributes_max: Some(0), ..Default::default() },
+        PolicyChange { tombstone_ms: none, ..Default::default() },
+        PolicyChange { anonymous_idle_ms: Some(far), ..Default::default() },
+        PolicyChange { granule_ms: Some(far), ..Default::default() },
+        PolicyChange { sessions_max: Some(none), ..Default::default() },
+        PolicyChange { bytes_max: Some(none), ..Default::default() },
+        PolicyChange { principal_sessions_max: Some(Some(u32::MAX)), ..Default::default() },
+        PolicyChange { events_max: Some(u32::MAX), ..Default::default() },
+        PolicyChange { events_bytes_max: far, ..Default::default() },
+    ];
+    for change in changes {
+        let (name, min, max) = Policy::default().changed(&change).out_of_range().unwrap();
+        let failure = Failure::from(Refusal::PolicyOutOfRange { name: name.into(), min, max });
+        assert_eq!(failure.field, Some(format!("policy.{name}").as_str()));
+    }
+}
+
+#[test]
+fn a_node_that_is_too_far_behind_says_how_far() {
+    let failure = too_stale(Some(Duration::from_secs(3)));
+    assert_eq!((failure.code, failure.reason, failure.retryable), (Code::Unavailable, "TOO_STALE", true));
+    assert_eq!(failure.facts, [("staleness_ms", "3000".to_owned())]);
+    assert!(too_stale(None).facts.is_empty());
 }
 
 #[test]

@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use quorate_proto::v1;
-use quorate_state::{Clocks, ClusterTime, Command, Outcome, Proposal, State};
+use quorate_state::{APPLY_VERSION, Clocks, ClusterTime, Command, Outcome, Proposal, State};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backend::{Backend, Results};
 use super::executor::Executor;
 use crate::consensus::{
-    Applied, ForwardError, ForwardHandler as _, Leader, ProposeError, ReadError, WaitError,
+    Applied, ForwardError, ForwardHandler as _, Leader, LockWaits, ProposeError, ReadError, WaitError,
 };
 
 /// This cluster's id.
@@ -31,6 +31,7 @@ struct Inner {
     state: State,
     index: u64,
     now_ms: u64,
+    staleness: Option<Duration>,
     leader: Option<Leader>,
     no_quorum: bool,
     fates: VecDeque<Fate>,
@@ -53,16 +54,21 @@ pub(crate) struct Scripted {
     queue: mpsc::UnboundedSender<Job>,
     gate: Arc<watch::Sender<bool>>,
     applied: Arc<watch::Sender<u64>>,
+    lock_waits: Arc<LockWaits>,
 }
 
 impl Scripted {
     /// A leader of one, at a cluster time of one hour.
     pub(crate) fn leader() -> Self {
         let leader = Some(Leader { node: 1, is_self: true, client_address: "here:7101".to_owned() });
+        let (mut state, now_ms) = (State::new(), 3_600_000);
+        let command = Command::RaiseApplyVersion { version: APPLY_VERSION };
+        state.apply(0, Proposal { stamp: ClusterTime(now_ms), command });
         let inner = Inner {
-            state: State::new(),
+            state,
             index: 0,
-            now_ms: 3_600_000,
+            now_ms,
+            staleness: None,
             leader,
             no_quorum: false,
             fates: VecDeque::new(),
@@ -81,8 +87,9 @@ impl Scripted {
             queue,
             gate: Arc::new(watch::Sender::new(true)),
             applied: Arc::new(watch::Sender::new(0)),
+            lock_waits: Arc::default(),
         };
-        tokio::spawn(work(jobs, scripted.inner.clone(), scripted.gate.subscribe(), scripted.applied.clone()));
+        tokio::spawn(work(jobs, scripted.clone(), scripted.gate.subscribe()));
         scripted
     }
 
@@ -156,6 +163,16 @@ impl Scripted {
         self.inner.lock().submitted.len()
     }
 
+    /// All commands submitted so far.
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        self.inner.lock().submitted.clone()
+    }
+
+    /// How old this node's state is from here on.
+    pub(crate) fn set_staleness(&self, staleness: Option<Duration>) {
+        self.inner.lock().staleness = staleness;
+    }
+
     pub(crate) fn ticks(&self) -> usize {
         self.inner.lock().ticks
     }
@@ -187,23 +204,21 @@ impl Scripted {
 }
 
 /// Applies in order of submission, while the gate is open.
-async fn work(
-    mut jobs: mpsc::UnboundedReceiver<Job>,
-    inner: Arc<Mutex<Inner>>,
-    mut gate: watch::Receiver<bool>,
-    applied: Arc<watch::Sender<u64>>,
-) {
+async fn work(mut jobs: mpsc::UnboundedReceiver<Job>, scripted: Scripted, mut gate: watch::Receiver<bool>) {
     while let Some((command, answer)) = jobs.recv().await {
         if gate.wait_for(|open| *open).await.is_err() {
             return;
         }
         let result = {
-            let mut inner = inner.lock();
+            let mut inner = scripted.inner.lock();
             let stamp = ClusterTime(inner.now_ms);
             inner.index += 1;
-            Applied { index: inner.index, outcome: inner.state.apply(Proposal { stamp, command }) }
+            let index = inner.index;
+            let outcome = inner.state.apply(index, Proposal { stamp, command });
+            scripted.lock_waits.wake(&inner.state.take_woken());
+            Applied { index, outcome }
         };
-        applied.send_replace(result.index);
+        scripted.applied.send_replace(result.index);
         // The one who asked may be gone.
         let _ = answer.send(Ok(result));
     }
@@ -230,6 +245,14 @@ impl Backend for Scripted {
     fn now(&self) -> Clocks {
         let inner = self.inner.lock();
         inner.state.clocks().advanced_to(ClusterTime(inner.now_ms))
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        self.inner.lock().staleness
+    }
+
+    fn lock_waits(&self) -> &Arc<LockWaits> {
+        &self.lock_waits
     }
 
     async fn submit(&self, commands: Vec<Command>) -> Result<Results, ProposeError> {

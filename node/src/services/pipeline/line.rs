@@ -218,8 +218,10 @@ impl<B: Backend> Line<B> {
         self.load.add(&permit);
         let original = (!self.redirect).then(|| operation.encode_to_vec());
         self.deadlines.insert((deadline, number));
-        self.pending
-            .insert(number, Pending { tag, deadline, stake, permit, waits, stage, answered: false, original });
+        self.pending.insert(
+            number,
+            Pending { tag, deadline, stake, permit, waits, stage, answered: false, original },
+        );
         self.schedule.push(number, keys, class);
     }
 
@@ -247,13 +249,11 @@ impl<B: Backend> Line<B> {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         let done = match (result, &mut pending.stage) {
             (Some(Ok(applied)), Stage::Running(reply)) => match reply.take() {
-                Some(Reply::Lock(locking)) => {
-                    match lock::taken(self.executor.backend(), *locking, applied) {
-                        Ok(Taken::Queued(place)) => return self.stand_in_line(number, place),
-                        Ok(Taken::Answered(answer)) => Ok(answer),
-                        Err(failure) => Err(failure.into()),
-                    }
-                }
+                Some(Reply::Lock(locking)) => match lock::taken(self.executor.backend(), *locking, applied) {
+                    Ok(Taken::Queued(place)) => return self.stand_in_line(number, place),
+                    Ok(Taken::Answered(answer)) => Ok(answer),
+                    Err(failure) => Err(failure.into()),
+                },
                 Some(reply) => answer::mutated(reply, self.executor.backend().cluster_id(), applied)
                     .map_err(Unserved::Failed),
                 None => Err(reasons::internal("a mutation was answered twice").into()),

@@ -10,11 +10,11 @@ fn key(number: u8) -> SessionKey {
 }
 
 fn one(number: u8) -> Keys {
-    (Some(key(number)), None)
+    Keys::one(key(number))
 }
 
 fn two(first: u8, second: u8) -> Keys {
-    (Some(key(first)), Some(key(second)))
+    Keys::two(key(first), key(second))
 }
 
 fn ready(schedule: &mut Schedule) -> Vec<Number> {
@@ -42,6 +42,39 @@ fn a_read_waits_for_mutations_and_holds_up_what_follows() {
     assert_eq!(ready(&mut schedule), [1]);
     schedule.finish(1);
     assert_eq!(ready(&mut schedule), [2]);
+}
+
+/// They go into the log by ways of their own, and one may be held up.
+#[test]
+fn what_gives_a_lock_back_goes_neither_before_nor_beside_other_mutations() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(1), Class::Mutation);
+    schedule.push(1, one(1), Class::Unthrottled);
+    schedule.push(2, one(1), Class::Unthrottled);
+    schedule.push(3, one(1), Class::Mutation);
+    assert_eq!(ready(&mut schedule), [0]);
+    schedule.finish(0);
+    assert_eq!(ready(&mut schedule), [1, 2]);
+    schedule.finish(1);
+    schedule.finish(2);
+    assert_eq!(ready(&mut schedule), [3]);
+}
+
+#[test]
+fn an_operation_on_many_sessions_keeps_its_place_in_each() {
+    let mut schedule = Schedule::default();
+    schedule.push(0, one(2), Class::Read);
+    schedule.push(1, Keys::many(&[key(1), key(2), key(3), key(1)]), Class::Mutation);
+    schedule.push(2, one(3), Class::Read);
+    schedule.push(3, one(4), Class::Mutation);
+    assert_eq!(ready(&mut schedule), [0, 3]);
+    schedule.finish(0);
+    assert_eq!(ready(&mut schedule), [1]);
+    schedule.finish(1);
+    assert_eq!(ready(&mut schedule), [2]);
+    schedule.finish(2);
+    schedule.finish(3);
+    assert!(schedule.lanes.is_empty() && schedule.tickets.is_empty());
 }
 
 #[test]
@@ -85,8 +118,8 @@ fn an_operation_on_two_sessions_keeps_its_place_in_both() {
 #[test]
 fn what_is_about_no_session_never_waits() {
     let mut schedule = Schedule::default();
-    schedule.push(0, (None, None), Class::Alone);
-    schedule.push(1, (None, None), Class::Alone);
+    schedule.push(0, Keys::None, Class::Alone);
+    schedule.push(1, Keys::None, Class::Alone);
     assert_eq!(ready(&mut schedule), [0, 1]);
     assert!(schedule.requeue(0));
     assert_eq!(ready(&mut schedule), [0]);
@@ -175,11 +208,15 @@ fn random_traffic_keeps_the_order_and_ends() {
         let mut next = 0;
         while done.len() + gave_up.len() < 60 {
             if next < 60 && random.random_bool(0.5) {
-                let class = [Class::Read, Class::Mutation, Class::Alone][random.random_range(0..3)];
+                let classes = [Class::Read, Class::Mutation, Class::Unthrottled, Class::Alone];
+                let class = classes[random.random_range(0..4)];
                 let first = random.random_range(0..3);
-                let keys =
-                    if random.random_bool(0.2) { two(first, random.random_range(0..3)) } else { one(first) };
-                schedule.push(next, keys, class);
+                let keys = match random.random_range(0..10) {
+                    0 => Keys::many(&[key(1), key(first), key(0), key(1)]),
+                    1 | 2 => two(first, random.random_range(0..3)),
+                    _ => one(first),
+                };
+                schedule.push(next, keys.clone(), class);
                 all.insert(next, (keys, class));
                 next += 1;
             }
@@ -228,19 +265,19 @@ fn check(
     number: Number,
     seed: u64,
 ) {
-    let (keys, class) = all[&number];
+    let (keys, class) = &all[&number];
     for (later, (others, _)) in all.range(number + 1..) {
-        let shared = each(keys).any(|key| each(*others).any(|other| other == key));
+        let shared = keys.each().any(|key| others.each().any(|other| other == key));
         assert!(!shared || !done.contains(later), "seed {seed}: {number} runs after {later} has ended");
     }
     for (earlier, (others, other)) in all.range(..number) {
-        if each(keys).all(|key| each(*others).all(|other| other != key))
+        if keys.each().all(|key| others.each().all(|other| other != key))
             || done.contains(earlier)
             || gave_up.contains(earlier)
         {
             continue;
         }
-        let together = running.contains(earlier) && class == *other && class != Class::Alone;
+        let together = running.contains(earlier) && class == other && *class != Class::Alone;
         assert!(together, "seed {seed}: {number} ran before {earlier}");
     }
 }

@@ -36,10 +36,11 @@ pub(super) fn list(list: &v1::ListRequest, cluster: u64) -> Result<Request, Fail
     let prefix = name::handle_prefix(&list.handle_prefix)?;
     let size = if list.page_size == 0 { PAGE_SIZE_DEFAULT } else { list.page_size };
     if size > PAGE_SIZE_MAX {
-        let message = format!(
-            "page_size is {size}; at most {PAGE_SIZE_MAX} are allowed (0 means {PAGE_SIZE_DEFAULT})"
+        let message =
+            format!("page_size is {size}; at most {PAGE_SIZE_MAX} are allowed (0 means {PAGE_SIZE_DEFAULT})");
+        return Err(
+            Failure::invalid("INVALID_PAGE_SIZE", "page_size", message).fact("max_count", PAGE_SIZE_MAX)
         );
-        return Err(Failure::invalid("INVALID_PAGE_SIZE", "page_size", message).fact("max_count", PAGE_SIZE_MAX));
     }
     let id = ListId::of(cluster, &namespace, principal.as_deref(), &prefix);
     let after = match list.page_token.as_str() {
