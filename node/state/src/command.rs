@@ -44,7 +44,7 @@ pub struct Proposal {
 /// All that can happen to the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Time passes. `wall_ms` is the leader's wall clock, for the next cluster start.
+    /// Time passes. `wall_ms` is what the wall clocks of a majority said, for the next start of the whole cluster.
     Tick {
         /// Milliseconds since the Unix epoch.
         wall_ms: u64,
@@ -86,6 +86,13 @@ pub enum Command {
     SettleLocks {
         /// At most [`crate::Limits::REAP_MAX`].
         keys: Vec<SessionKey>,
+    },
+    /// An outage is over that stamps cannot tell: cluster time advances, served time does not. The wall clock of the
+    /// last Tick counts as advanced by as much, so that the same outage is not counted again by a leader that takes
+    /// over before the next Tick. Any `by_ms` can be applied; the proposer bounds it.
+    TimeJump {
+        /// How much longer the outage was than the clock knows.
+        by_ms: Millis,
     },
 }
 

@@ -9,9 +9,6 @@ use crate::record::{Record, Slot};
 use crate::table::Table;
 use crate::time::{Clocks, ClusterTime};
 
-/// Bounds the work of one entry; what is left over is for the next.
-const LOOKS_MAX: usize = 4_096;
-
 #[derive(Default)]
 pub(crate) struct Expiry {
     schedule: BTreeSet<(ClusterTime, Slot)>,
@@ -94,9 +91,9 @@ impl Expiry {
         }
     }
 
-    /// Sorts out the records whose bound the clocks have reached.
-    pub(crate) fn advance(&mut self, now: Clocks, table: &Table) {
-        let reached = self.schedule.iter().take_while(|(due, _)| *due <= now.cluster).take(LOOKS_MAX);
+    /// Sorts out records whose bound the clocks have reached, at most so many: what is left over is for the next entry.
+    pub(crate) fn advance(&mut self, now: Clocks, table: &Table, looks_max: usize) {
+        let reached = self.schedule.iter().take_while(|(due, _)| *due <= now.cluster).take(looks_max);
         let reached: Vec<Slot> = reached.map(|(_, slot)| *slot).collect();
         for slot in reached {
             self.set(slot, table.entry(slot).map(|entry| &entry.record), now);

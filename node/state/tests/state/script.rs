@@ -129,7 +129,12 @@ impl Player {
             }
         };
         self.sent.push(command.clone());
-        vec![self.stamped(command)]
+        let proposal = self.stamped(command);
+        if let Command::TimeJump { by_ms } = proposal.command {
+            // The leader's estimate goes along, or time would stand still for a while after each jump.
+            self.stamp = self.stamp.saturating_add(by_ms);
+        }
+        vec![proposal]
     }
 }
 
@@ -215,6 +220,7 @@ fn command(keys: Keys) -> impl Strategy<Value = Command> {
         2 => waiter(keys.clone()).prop_map(Command::ClaimLock),
         1 => waiter(keys.clone()).prop_map(Command::LeaveLine),
         1 => prop::collection::vec(keys.clone(), 0..4).prop_map(|keys| Command::SettleLocks { keys }),
+        1 => (0_u64..30_000).prop_map(|by_ms| Command::TimeJump { by_ms }),
         44 => (prop::option::weighted(0.3, request()), operation(keys))
             .prop_map(|(request, operation)| Command::Operate { request, operation }),
     ]

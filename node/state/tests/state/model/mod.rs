@@ -128,6 +128,12 @@ impl Model {
                 self.apply_version = *version;
                 Ok(Outcome::Done)
             }
+            Command::TimeJump { by_ms } => {
+                self.cluster = self.cluster.saturating_add(*by_ms);
+                self.wall = self.wall.saturating_add(*by_ms);
+                self.forget_unused_clients();
+                Ok(Outcome::Done)
+            }
             Command::ClaimLock(waiter) => self.claim(waiter),
             Command::LeaveLine(waiter) => self.leave(waiter),
             Command::SettleLocks { keys } => {
@@ -154,6 +160,10 @@ impl Model {
                 self.served += elapsed;
             }
         }
+        self.forget_unused_clients();
+    }
+
+    fn forget_unused_clients(&mut self) {
         self.clients.retain(|_, client| self.cluster / MINUTE <= client.used / MINUTE + 60);
     }
 
