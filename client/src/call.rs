@@ -311,6 +311,16 @@ fn answers(operation: &Operation, answer: &Answer) -> bool {
             | (Operation::Touch(_), Answer::Touch(_))
             | (Operation::Delete(_), Answer::Delete(_))
             | (Operation::Regenerate(_), Answer::Regenerate(_))
+            | (Operation::TouchMany(_), Answer::TouchMany(_))
+            | (Operation::Lock(_), Answer::Lock(_))
+            | (Operation::Unlock(_), Answer::Unlock(_))
+            | (Operation::BreakLock(_), Answer::BreakLock(_))
+            | (Operation::List(_), Answer::List(_))
+            | (Operation::Revoke(_), Answer::Revoke(_))
+            | (Operation::PutNamespace(_), Answer::PutNamespace(_))
+            | (Operation::GetNamespace(_), Answer::GetNamespace(_))
+            | (Operation::ListNamespaces(_), Answer::ListNamespaces(_))
+            | (Operation::DeleteNamespace(_), Answer::DeleteNamespace(_))
     )
 }
 

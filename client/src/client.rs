@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
-use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
 use tokio::time::Instant;
 
@@ -36,16 +34,6 @@ pub struct Client {
 
 fn position(position: Option<v1::Position>) -> Position {
     position.map(Position::from).unwrap_or_default()
-}
-
-/// Takes the answer of the kind that was asked for.
-macro_rules! expect {
-    ($answer:expr, $kind:ident) => {
-        match $answer {
-            Answer::$kind(answer) => Ok(answer),
-            _ => Err(unexpected()),
-        }
-    };
 }
 
 impl Client {
@@ -110,6 +98,7 @@ impl Client {
             touch: Some(options.touch && options.at_least.is_none()),
             attributes,
             at_least: options.at_least.map(v1::Position::from),
+            stale_ms: None,
         };
         let answer = self.caller.read(Operation::Get(request), options.node.as_deref()).await?;
         Session::from_wire(expect!(answer, Get)?).ok_or_else(|| unexpected().without_effect())
@@ -128,6 +117,8 @@ impl Client {
             principal: write.principal,
             timeouts: write.timeouts,
             change: write.change,
+            fence: None,
+            release: false,
         };
         let written = SessionStore::write(self, request).await?;
         Ok(Written { version: written.version, position: position(written.position) })
@@ -176,7 +167,7 @@ impl Client {
         let request = v1::DeleteRequest {
             namespace: self.namespace.to_string(),
             id: id.reveal().to_owned(),
-            request_id: None,
+            ..v1::DeleteRequest::default()
         };
         Ok(position(SessionStore::delete(self, request).await?.position))
     }
@@ -202,6 +193,7 @@ impl Client {
             id: id.reveal().to_owned(),
             request_id: None,
             new_id: new_id.reveal().to_owned(),
+            fence: None,
         };
         let renewed = SessionStore::regenerate(self, request).await?;
         let position = position(renewed.position);
@@ -244,48 +236,5 @@ impl Client {
         }
         self.caller.router().refresh(until).await;
         Ok(())
-    }
-}
-
-/// The wire's own requests, through the same tries. The `request_id` is set here; one that is given is replaced.
-impl SessionStore for Client {
-    type Error = Error;
-
-    async fn create(&self, request: v1::CreateRequest) -> Result<v1::CreateResponse, Error> {
-        let mut request = request;
-        if request.id.is_empty() {
-            request.id = SessionId::random().reveal().to_owned();
-        }
-        let build = |id| Operation::Create(v1::CreateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Create)
-    }
-
-    async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Error> {
-        expect!(self.caller.read(Operation::Get(request), None).await?, Get)
-    }
-
-    async fn write(&self, request: v1::WriteRequest) -> Result<v1::WriteResponse, Error> {
-        let build = |id| Operation::Write(v1::WriteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Write)
-    }
-
-    async fn touch(&self, request: v1::TouchRequest) -> Result<v1::TouchResponse, Error> {
-        let build = |id| Operation::Touch(v1::TouchRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Touch)
-    }
-
-    async fn delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Error> {
-        let build = |id| Operation::Delete(v1::DeleteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Delete)
-    }
-
-    async fn regenerate(&self, request: v1::RegenerateRequest) -> Result<v1::RegenerateResponse, Error> {
-        let mut request = request;
-        if request.new_id.is_empty() {
-            request.new_id = SessionId::random().reveal().to_owned();
-        }
-        let build =
-            |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Regenerate)
     }
 }

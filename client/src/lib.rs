@@ -34,6 +34,9 @@
 //! backoff     pauses that grow
 //! ```
 
+#[macro_use]
+mod expect;
+
 mod backoff;
 mod builder;
 mod call;
@@ -51,6 +54,7 @@ mod router;
 mod sequence;
 mod session;
 mod status;
+mod store;
 
 pub use builder::Builder;
 pub use change::{NewSession, Patch, Write};

@@ -39,4 +39,34 @@ pub trait SessionStore {
         &self,
         request: v1::RegenerateRequest,
     ) -> impl Future<Output = Result<v1::RegenerateResponse, Self::Error>> + Send;
+    /// Renews the idle deadlines of many sessions.
+    fn touch_many(
+        &self,
+        request: v1::TouchManyRequest,
+    ) -> impl Future<Output = Result<v1::TouchManyResponse, Self::Error>> + Send;
+    /// Locks a session, or renews the lock's lease.
+    fn lock(
+        &self,
+        request: v1::LockRequest,
+    ) -> impl Future<Output = Result<v1::LockResponse, Self::Error>> + Send;
+    /// Gives a lock back.
+    fn unlock(
+        &self,
+        request: v1::UnlockRequest,
+    ) -> impl Future<Output = Result<v1::UnlockResponse, Self::Error>> + Send;
+    /// Takes a lock away from its holder.
+    fn break_lock(
+        &self,
+        request: v1::BreakLockRequest,
+    ) -> impl Future<Output = Result<v1::BreakLockResponse, Self::Error>> + Send;
+    /// Lists sessions, a page at a time.
+    fn list(
+        &self,
+        request: v1::ListRequest,
+    ) -> impl Future<Output = Result<v1::ListResponse, Self::Error>> + Send;
+    /// Ends a principal's sessions.
+    fn revoke(
+        &self,
+        request: v1::RevokeRequest,
+    ) -> impl Future<Output = Result<v1::RevokeResponse, Self::Error>> + Send;
 }
