@@ -1,11 +1,14 @@
 //! The wire's own requests, through the same tries.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use quorate_proto::v1::operation::Operation;
 
 use crate::client::Client;
+use crate::consistency;
 use crate::error::Error;
 use crate::id::SessionId;
 
@@ -23,7 +26,8 @@ impl SessionStore for Client {
     }
 
     async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Error> {
-        expect!(self.caller.read(Operation::Get(request), None).await?, Get)
+        let route = consistency::route(request.at_least.as_ref(), request.stale_ms);
+        expect!(self.caller.read(Operation::Get(request), route).await?, Get)
     }
 
     async fn write(&self, request: v1::WriteRequest) -> Result<v1::WriteResponse, Error> {
@@ -58,8 +62,8 @@ impl SessionStore for Client {
     }
 
     async fn lock(&self, request: v1::LockRequest) -> Result<v1::LockResponse, Error> {
-        let build = |id| Operation::Lock(v1::LockRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Lock)
+        let wait = Duration::from_millis(request.wait_ms);
+        self.lock_within(self.caller.time().waiting(wait), request).await
     }
 
     async fn unlock(&self, request: v1::UnlockRequest) -> Result<v1::UnlockResponse, Error> {
@@ -74,7 +78,8 @@ impl SessionStore for Client {
     }
 
     async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, Error> {
-        expect!(self.caller.read(Operation::List(request), None).await?, List)
+        let route = consistency::route(request.at_least.as_ref(), request.stale_ms);
+        expect!(self.caller.read(Operation::List(request), route).await?, List)
     }
 
     async fn revoke(&self, request: v1::RevokeRequest) -> Result<v1::RevokeResponse, Error> {
