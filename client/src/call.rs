@@ -294,7 +294,7 @@ impl Caller {
         }
         let transient = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Deadline)
             || (error.kind() == ErrorKind::ResourceExhausted && error.is_retryable());
-        if !transient || is_forgotten(&error) {
+        if !transient || is_forgotten(&error) || is_remembered(&error) {
             return Tried::Refused(error);
         }
         progress.maybe_applied |= mutation && error.may_have_taken_effect();
@@ -337,6 +337,11 @@ fn answers(operation: &Operation, answer: &Answer) -> bool {
 /// The server no longer knows the request's client handle or its outcome.
 fn is_forgotten(error: &Error) -> bool {
     matches!(error.reason(), Some("UNKNOWN_CLIENT" | "STALE_REQUEST"))
+}
+
+/// It may be otherwise later, but not under the same request id, whose outcome this is.
+fn is_remembered(error: &Error) -> bool {
+    matches!(error.reason(), Some("TOO_MANY_WAITERS" | "TOO_MANY_REVOCATIONS"))
 }
 
 /// A node answered with something else than was asked for: what it did is anybody's guess.

@@ -39,9 +39,9 @@ pub enum ErrorKind {
     },
     /// Somebody else holds the session's lock.
     Locked {
-        /// Since it was taken.
+        /// Since it was taken; zero where nobody knows.
         age: Duration,
-        /// Until its lease ends, unless renewed.
+        /// Until its lease ends, unless renewed; zero where nobody knows.
         remaining: Duration,
     },
     /// The lock is not held, or not any more, by whoever thought so: its lease has lapsed, it was given back or broken.
@@ -204,7 +204,7 @@ impl Error {
         let kind = match reason.as_deref() {
             // The transport's own limit has another code than ours.
             Some(MESSAGE_TOO_LARGE) => ErrorKind::ResourceExhausted,
-            Some("LOCKED") => locked(&metadata),
+            Some("LOCKED" | "WAIT_OVER") => locked(&metadata),
             Some("STALE_FENCE") => ErrorKind::LockLost,
             _ => kind_of(status.code(), &metadata),
         };

@@ -189,6 +189,17 @@ async fn a_lock_is_broken_by_handle() {
     assert!(!is_held(&cluster, &id) && !guard.is_lost(), "the guard cannot know yet");
 }
 
+/// Under the same request id the answer would be the same for the whole wait.
+#[tokio::test]
+async fn a_line_that_is_full_is_told_at_once() {
+    let (cluster, node, client, id) = cluster().await;
+    let attempts = cluster.attempts().len();
+    node.script([Fault::Refuse(Code::ResourceExhausted, "TOO_MANY_WAITERS", vec![("retryable", "true")])]);
+    let error = client.lock(&id, LockOptions::new().wait(LONG)).await.expect_err("the line is full");
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ResourceExhausted, true));
+    assert_eq!(cluster.attempts().len(), attempts + 1);
+}
+
 fn of(cluster: &Cluster, node: &Node) -> Vec<RequestId> {
     let attempts = cluster.attempts();
     attempts.iter().filter(|attempt| attempt.node == node.address()).filter_map(|a| a.request).collect()

@@ -45,6 +45,7 @@ impl Locks {
     }
 
     /// Whether a call with this token, or none, may change the session.
+    #[allow(clippy::result_large_err, reason = "the answer as it goes out")]
     pub(super) fn check(&self, id: &str, fence: Option<u64>) -> Result<(), Answer> {
         match (self.holder(id), fence) {
             (None, None) => Ok(()),
