@@ -99,7 +99,7 @@ impl Load {
                 let options = GetOptions {
                     touch: false,
                     attributes: AttributeSelection::All,
-                    at_least: None,
+                    consistency: Consistency::Linearizable,
                     node: None,
                 };
                 client.get_with(id, options).await?;

@@ -85,13 +85,17 @@ impl Kept {
 fn assert_equal(one: &State, other: &State) {
     assert_eq!(one.digest(), other.digest());
     assert_eq!(one.freeze().header(), other.freeze().header());
-    assert_eq!((one.live_sessions(), one.records()), (other.live_sessions(), other.records()));
+    assert_eq!(one.records(), other.records());
     let records = |state: &State| -> BTreeMap<_, _> {
         state.freeze().records().map(|(_, key, record)| (key, record.clone())).collect()
     };
     assert_eq!(records(one), records(other));
-    let due = |state: &State| state.reapable(1_000).into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(due(one), due(other));
+    // An entry may reach more deadlines than it sorts out: what is left over is local, and gone from a restored replica.
+    let sorted_out = |state: &State| state.next_due().is_none_or(|due| due > state.clocks().cluster);
+    if sorted_out(one) && sorted_out(other) {
+        let due = |state: &State| state.reapable(1_000).into_iter().collect::<BTreeSet<_>>();
+        assert_eq!((due(one), one.live_sessions()), (due(other), other.live_sessions()));
+    }
 }
 
 proptest! {

@@ -216,7 +216,7 @@ fn a_time_jump_beyond_the_end_of_time_ends_there() {
 #[test]
 fn a_time_jump_is_written_as_ever() {
     let proposal = Proposal { stamp: ClusterTime(START), command: Command::TimeJump { by_ms: 3_600_000 } };
-    assert_eq!(hex::encode(proposal.encode()), "0180d095ffbc310680dddb01");
+    assert_eq!(hex::encode(proposal.encode()), "0280d095ffbc310980dddb01");
     assert_eq!(Proposal::decode(&proposal.encode()).unwrap(), proposal);
     assert!(State::supports(&proposal.command));
 }
