@@ -22,7 +22,7 @@ impl Calibration {
         let id = client.create(NewSession::new()).await?.id;
         let acknowledged = Instant::now();
         let looking =
-            GetOptions { touch: false, attributes: AttributeSelection::None, at_least: None, node: None };
+            GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
         let created_ms = client.get_with(&id, looking).await?.created_ms;
         client.delete(&id).await?;
         Ok(Calibration { created_ms, sent, acknowledged })

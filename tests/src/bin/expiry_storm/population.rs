@@ -163,8 +163,7 @@ pub(crate) async fn look(
 
 async fn look_at(client: &Client, sample: &Sample, until: Instant) -> (Seen, usize, usize) {
     let (mut seen, mut reads, mut unanswered) = (Seen::default(), 0, 0);
-    let looking =
-        GetOptions { touch: false, attributes: AttributeSelection::None, at_least: None, node: None };
+    let looking = GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
     while Instant::now() < until {
         let sent = Instant::now();
         match client.get_with(&sample.id, looking.clone()).await {
