@@ -19,6 +19,8 @@
 //! services      health and reflection
 //! harness       a node that ended by itself is never left out
 //! full_disk     a node without space stops; the others serve on
+//! watching      events: none missing, on any node, over kills and restarts
+//! watched       who writes to a namespace, and what is seen of it
 //! ```
 
 mod bad_input;
@@ -39,3 +41,5 @@ mod reads;
 mod restart;
 mod services;
 mod three_nodes;
+mod watched;
+mod watching;
