@@ -9,15 +9,13 @@ use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
 use tokio::time::{Instant, timeout_at};
 
-use crate::backoff::Backoff;
 use crate::connection::{Broken, OPERATION_BYTES_MAX};
 use crate::error::{Error, ErrorKind};
 use crate::handle::{Found, Handle, Opened, Opener};
+use crate::progress::{Progress, TRY_TIMEOUT, Time};
 use crate::router::Router;
-use crate::sequence::Sequences;
+use crate::sequence::{Sequences, Ticket};
 
-/// A try that has no answer after this is made again, at another node if one leads by then.
-const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The opening of a handle goes on for this long, however short the deadline of those who wait for it.
 const OPEN_DEADLINE_MIN: Duration = Duration::from_secs(5);
 
@@ -28,50 +26,24 @@ pub(crate) struct Caller {
     deadline: Duration,
     /// Opened with the first mutation.
     handle: Handle,
+    /// For calls that wait: one that is unanswered for a minute would hold all other mutations back, since a server
+    /// remembers only so many outcomes beyond it.
+    waits: Handle,
 }
 
-/// How far a call has come.
-struct Progress {
-    until: Instant,
-    backoff: Backoff,
-    /// A try was sent and may have been taken.
-    maybe_applied: bool,
-    last: Option<Error>,
-    /// Who else is told of `last`.
-    opener: Option<Opener>,
-}
-
-impl Progress {
-    fn new(until: Instant) -> Self {
-        Progress { until, backoff: Backoff::new(), maybe_applied: false, last: None, opener: None }
-    }
-
-    /// There will be another try after `error`.
-    fn note(&mut self, error: Error) {
-        if let Some(opener) = &self.opener {
-            opener.note(&error);
-        }
-        self.last = Some(error);
-    }
-
-    /// Waits before the next try, no less than the node asks for; fails when the time is up by then.
-    async fn pause(&mut self, error: Error) -> Result<(), Error> {
-        let pause = self.backoff.pause().max(error.retry_after().unwrap_or_default());
-        self.note(error);
-        let next = Instant::now() + pause;
-        if next >= self.until {
-            return Err(self.expired());
-        }
-        tokio::time::sleep_until(next).await;
-        Ok(())
-    }
-
-    fn expired(&mut self) -> Error {
-        Error::deadline(self.last.take(), self.maybe_applied)
-    }
+/// Which node a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// The leader.
+    Leader,
+    /// Whichever can be reached, by turns.
+    Any,
+    /// This one and no other.
+    Node(&'a str),
 }
 
 /// What one try brought.
+#[allow(clippy::large_enum_variant, reason = "handed on at once; most are answers")]
 enum Tried {
     Answered(Answer),
     Refused(Error),
@@ -84,7 +56,7 @@ enum Tried {
 
 impl Caller {
     pub(crate) fn new(router: Arc<Router>, deadline: Duration) -> Self {
-        Caller { router, deadline, handle: Handle::default() }
+        Caller { router, deadline, handle: Handle::default(), waits: Handle::default() }
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -95,15 +67,16 @@ impl Caller {
         self.deadline
     }
 
-    fn progress(&self) -> Progress {
-        Progress::new(Instant::now() + self.deadline)
+    /// How long a call may take of which nothing else is said.
+    pub(crate) fn time(&self) -> Time {
+        Time { deadline: self.deadline, wait: Duration::ZERO }
     }
 
-    /// A read: tried until answered. `node`: there and nowhere else.
-    pub(crate) async fn read(&self, operation: Operation, node: Option<&str>) -> Result<Answer, Error> {
+    /// A read: tried until answered.
+    pub(crate) async fn read(&self, operation: Operation, route: Route<'_>) -> Result<Answer, Error> {
         check_size(operation.encoded_len())?;
-        let mut progress = self.progress();
-        self.run(&operation, node, &mut progress, false).await
+        let mut progress = Progress::new(self.time());
+        self.run(&operation, route, &mut progress, false).await
     }
 
     /// A mutation: exactly once. `operation` builds it around a request id, from a request of so many `bytes`.
@@ -112,20 +85,27 @@ impl Caller {
         bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
+        self.mutate_within(self.time(), bytes, operation).await
+    }
+
+    /// As [`Self::mutate`], within another time.
+    pub(crate) async fn mutate_within(
+        self: &Arc<Self>,
+        time: Time,
+        bytes: usize,
+        operation: impl Fn(v1::RequestId) -> Operation,
+    ) -> Result<Answer, Error> {
         check_size(bytes)?;
-        let mut progress = self.progress();
+        let handle = if time.wait.is_zero() { &self.handle } else { &self.waits };
+        let mut progress = Progress::new(time);
         loop {
-            let until = progress.until;
-            let sequences = self.sequences(&mut progress).await?;
-            let Ok(ticket) = timeout_at(until, sequences.take()).await else {
-                return Err(progress.expired());
-            };
-            let result = self.run(&operation(ticket.request_id()), None, &mut progress, true).await;
+            let (sequences, ticket) = self.ticket(handle, &mut progress).await?;
+            let result = self.run(&operation(ticket.request_id()), Route::Leader, &mut progress, true).await;
             let error = match result {
                 Err(error) if is_forgotten(&error) => error,
                 other => return other,
             };
-            self.handle.forget(&sequences);
+            handle.forget(&sequences);
             if progress.maybe_applied {
                 return Err(Error::outcome_unknown(&error));
             }
@@ -135,11 +115,35 @@ impl Caller {
         }
     }
 
-    /// The client handle's sequences; has the handle opened if need be.
-    async fn sequences(self: &Arc<Self>, progress: &mut Progress) -> Result<Arc<Sequences>, Error> {
+    /// A sequence of `handle`. Calls that wait do not wait for each other: where one has been unanswered for so many
+    /// others that no more may be taken, the next have a handle of their own.
+    async fn ticket(
+        self: &Arc<Self>,
+        handle: &Handle,
+        progress: &mut Progress,
+    ) -> Result<(Arc<Sequences>, Ticket), Error> {
+        loop {
+            let sequences = self.sequences(handle, progress).await?;
+            if progress.wait.is_zero() {
+                let taken = timeout_at(progress.until, sequences.take()).await;
+                return taken.map(|ticket| (sequences, ticket)).map_err(|_| progress.expired());
+            }
+            if let Some(ticket) = sequences.try_take() {
+                return Ok((sequences, ticket));
+            }
+            handle.forget(&sequences);
+        }
+    }
+
+    /// The sequences of `handle`; has it opened if need be.
+    async fn sequences(
+        self: &Arc<Self>,
+        handle: &Handle,
+        progress: &mut Progress,
+    ) -> Result<Arc<Sequences>, Error> {
         loop {
             let start = |opener| drop(tokio::spawn(Arc::clone(self).open(opener)));
-            let mut waiter = match self.handle.find(start) {
+            let mut waiter = match handle.find(start) {
                 Found::Open(sequences) => return Ok(sequences),
                 Found::Opening(waiter) => waiter,
             };
@@ -157,11 +161,12 @@ impl Caller {
 
     /// Opens a handle, for whoever waits for it then.
     async fn open(self: Arc<Self>, opener: Opener) {
-        let until = Instant::now() + self.deadline.max(OPEN_DEADLINE_MIN);
-        let mut progress = Progress { opener: Some(opener), ..Progress::new(until) };
+        let time = Time { deadline: self.deadline.max(OPEN_DEADLINE_MIN), wait: Duration::ZERO };
+        let mut progress = Progress::new(time);
+        progress.opener = Some(opener);
         let operation = Operation::OpenClient(v1::OpenClientRequest {});
         // A handle whose answer was lost is never used, and forgotten by the server.
-        let opened = self.run(&operation, None, &mut progress, false).await;
+        let opened = self.run(&operation, Route::Leader, &mut progress, false).await;
         let Some(opener) = progress.opener else { return };
         match opened {
             Ok(Answer::OpenClient(opened)) => opener.open(opened.client),
@@ -174,13 +179,17 @@ impl Caller {
     async fn run(
         &self,
         operation: &Operation,
-        node: Option<&str>,
+        route: Route<'_>,
         progress: &mut Progress,
         mutation: bool,
     ) -> Result<Answer, Error> {
         loop {
-            let address = node.map_or_else(|| self.router.pick(), str::to_owned);
-            match self.attempt(operation, &address, node.is_some(), progress, mutation).await? {
+            let address = match route {
+                Route::Leader => self.router.pick(),
+                Route::Any => self.router.spread(),
+                Route::Node(node) => node.to_owned(),
+            };
+            match self.attempt(operation, &address, route, progress, mutation).await? {
                 Tried::Answered(answer) => return Ok(answer),
                 Tried::Refused(error) if mutation => return Err(error.after_tries(progress.maybe_applied)),
                 Tried::Refused(error) => return Err(error.without_effect()),
@@ -199,7 +208,7 @@ impl Caller {
         &self,
         operation: &Operation,
         address: &str,
-        pinned: bool,
+        route: Route<'_>,
         progress: &mut Progress,
         mutation: bool,
     ) -> Result<Tried, Error> {
@@ -211,7 +220,8 @@ impl Caller {
             Err(error) => return Err(error),
         };
         let now = Instant::now();
-        let until = progress.until.min(now + TRY_TIMEOUT);
+        let patience = TRY_TIMEOUT.saturating_add(progress.wait);
+        let until = progress.until.min(now + patience);
         let remaining_ms = progress.until.saturating_duration_since(now).as_millis();
         let timeout_ms = u32::try_from(remaining_ms).unwrap_or(u32::MAX).max(1);
         let wire = v1::Operation { tag: 0, timeout_ms, operation: Some(operation.clone()) };
@@ -221,7 +231,7 @@ impl Caller {
         };
         match connection.call(wire, until).await {
             Ok(v1::Answer { answer: Some(Answer::Error(error)), .. }) => {
-                Ok(self.judge(Error::from_wire(error), address, pinned, progress, mutation))
+                Ok(self.judge(Error::from_wire(error), address, route, progress, mutation))
             }
             Ok(v1::Answer { answer: Some(answer), .. }) if answers(operation, &answer) => {
                 Ok(Tried::Answered(answer))
@@ -232,7 +242,7 @@ impl Caller {
                 Ok(again(format!("{address}: {reason}")))
             }
             Err(Broken::Dialling) => {
-                if !pinned {
+                if route == Route::Leader {
                     self.router.pass(address);
                 }
                 // What the try before this one met says more.
@@ -250,14 +260,14 @@ impl Caller {
                 progress.maybe_applied |= mutation && sent;
                 // A caller with little time says nothing about the node. A read of one node may wait there for a
                 // position, whoever leads.
-                let silent = connection.silent() >= TRY_TIMEOUT || now.elapsed() >= TRY_TIMEOUT;
-                if silent && !pinned {
+                let silent = connection.silent() >= TRY_TIMEOUT || now.elapsed() >= patience;
+                if silent && route == Route::Leader {
                     self.router.pass(address);
                 }
                 if Instant::now() >= progress.until {
                     return Err(progress.expired());
                 }
-                Ok(again(format!("{address} did not answer within {TRY_TIMEOUT:?}")))
+                Ok(again(format!("{address} did not answer within {patience:?}")))
             }
             Err(Broken::TooLarge(error)) => Ok(Tried::Refused(*error)),
         }
@@ -268,12 +278,12 @@ impl Caller {
         &self,
         error: Error,
         address: &str,
-        pinned: bool,
+        route: Route<'_>,
         progress: &mut Progress,
         mutation: bool,
     ) -> Tried {
         if error.reason() == Some("NOT_LEADER") {
-            if pinned {
+            if matches!(route, Route::Node(_)) {
                 return Tried::Refused(error);
             }
             let leader = error.metadata().get("leader").filter(|leader| leader.as_str() != address).cloned();
@@ -284,11 +294,11 @@ impl Caller {
         }
         let transient = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Deadline)
             || (error.kind() == ErrorKind::ResourceExhausted && error.is_retryable());
-        if !transient || is_forgotten(&error) {
+        if !transient || is_forgotten(&error) || is_remembered(&error) {
             return Tried::Refused(error);
         }
         progress.maybe_applied |= mutation && error.may_have_taken_effect();
-        if error.kind() == ErrorKind::Unavailable && !pinned {
+        if error.kind() == ErrorKind::Unavailable && route == Route::Leader {
             self.router.pass(address);
         }
         Tried::Again { error, at_once: false }
@@ -311,12 +321,27 @@ fn answers(operation: &Operation, answer: &Answer) -> bool {
             | (Operation::Touch(_), Answer::Touch(_))
             | (Operation::Delete(_), Answer::Delete(_))
             | (Operation::Regenerate(_), Answer::Regenerate(_))
+            | (Operation::TouchMany(_), Answer::TouchMany(_))
+            | (Operation::Lock(_), Answer::Lock(_))
+            | (Operation::Unlock(_), Answer::Unlock(_))
+            | (Operation::BreakLock(_), Answer::BreakLock(_))
+            | (Operation::List(_), Answer::List(_))
+            | (Operation::Revoke(_), Answer::Revoke(_))
+            | (Operation::PutNamespace(_), Answer::PutNamespace(_))
+            | (Operation::GetNamespace(_), Answer::GetNamespace(_))
+            | (Operation::ListNamespaces(_), Answer::ListNamespaces(_))
+            | (Operation::DeleteNamespace(_), Answer::DeleteNamespace(_))
     )
 }
 
 /// The server no longer knows the request's client handle or its outcome.
 fn is_forgotten(error: &Error) -> bool {
     matches!(error.reason(), Some("UNKNOWN_CLIENT" | "STALE_REQUEST"))
+}
+
+/// It may be otherwise later, but not under the same request id, whose outcome this is.
+fn is_remembered(error: &Error) -> bool {
+    matches!(error.reason(), Some("TOO_MANY_WAITERS" | "TOO_MANY_REVOCATIONS"))
 }
 
 /// A node answered with something else than was asked for: what it did is anybody's guess.

@@ -9,7 +9,8 @@ use quorate_proto::v1;
 
 use crate::id::SessionId;
 
-fn millis(duration: Duration) -> u64 {
+/// In whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -104,6 +105,8 @@ pub struct Write {
     pub(crate) if_version: Option<u64>,
     pub(crate) principal: Option<String>,
     pub(crate) timeouts: Option<v1::Timeouts>,
+    pub(crate) fence: Option<u64>,
+    pub(crate) release: bool,
 }
 
 impl Write {
@@ -148,6 +151,19 @@ impl Write {
         self.timeouts.get_or_insert_default().absolute_ms = Some(millis(timeout));
         self
     }
+
+    /// Refuses the write unless the session's lock is held with this token. Without one it is refused while anybody holds
+    /// the lock.
+    pub fn fence(mut self, fence: u64) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
+    /// Gives the lock back in the same step. Needs a [fence](Self::fence).
+    pub fn release(mut self) -> Self {
+        self.release = true;
+        self
+    }
 }
 
 /// Attribute values are personal data: `Debug` shows their names alone.
@@ -176,6 +192,11 @@ impl fmt::Debug for Write {
             }
             None => &mut shown,
         };
-        shown.field("if_version", &self.if_version).field("timeouts", &self.timeouts).finish_non_exhaustive()
+        shown
+            .field("if_version", &self.if_version)
+            .field("timeouts", &self.timeouts)
+            .field("fence", &self.fence)
+            .field("release", &self.release)
+            .finish_non_exhaustive()
     }
 }

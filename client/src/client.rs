@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
-use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation;
 use tokio::time::Instant;
 
 use crate::builder::Builder;
-use crate::call::{Caller, unexpected};
+use crate::call::{Caller, Route, unexpected};
 use crate::change::{NewSession, Patch, Write};
+use crate::consistency;
 use crate::error::Error;
 use crate::id::SessionId;
 use crate::position::Position;
-use crate::session::{AttributeSelection, Created, GetOptions, Session, Touched, Written};
-use crate::status::{self, NodeStatus};
+use crate::session::{AttributeSelection, Created, GetOptions, Session, Touched, TouchedMany, Written};
+
+/// Ids in one TouchMany.
+const TOUCHES_MAX: usize = 1_000;
 
 /// A client of one cluster and one namespace. Cheap to clone; clones share their connections.
 ///
@@ -34,18 +35,8 @@ pub struct Client {
     pub(crate) namespace: Arc<str>,
 }
 
-fn position(position: Option<v1::Position>) -> Position {
+pub(crate) fn position(position: Option<v1::Position>) -> Position {
     position.map(Position::from).unwrap_or_default()
-}
-
-/// Takes the answer of the kind that was asked for.
-macro_rules! expect {
-    ($answer:expr, $kind:ident) => {
-        match $answer {
-            Answer::$kind(answer) => Ok(answer),
-            _ => Err(unexpected()),
-        }
-    };
 }
 
 impl Client {
@@ -99,26 +90,26 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn get_with(&self, id: &SessionId, options: GetOptions) -> Result<Session, Error> {
-        let attributes = match options.attributes {
-            AttributeSelection::All => None,
-            AttributeSelection::None => Some(v1::AttributeNames::default()),
-            AttributeSelection::Named(names) => Some(v1::AttributeNames { names }),
-        };
+        let consistency = options.consistency;
         let request = v1::GetRequest {
             namespace: self.namespace.to_string(),
             id: id.reveal().to_owned(),
-            touch: Some(options.touch && options.at_least.is_none()),
-            attributes,
-            at_least: options.at_least.map(v1::Position::from),
+            touch: Some(options.touch && consistency.is_linearizable()),
+            attributes: options.attributes.into_wire(),
+            at_least: consistency.at_least(),
+            stale_ms: consistency.stale_ms(),
         };
-        let answer = self.caller.read(Operation::Get(request), options.node.as_deref()).await?;
-        Session::from_wire(expect!(answer, Get)?).ok_or_else(|| unexpected().without_effect())
+        let anywhere = consistency::route(request.at_least.as_ref(), request.stale_ms);
+        let route = options.node.as_deref().map_or(anywhere, Route::Node);
+        let answer = expect!(self.caller.read(Operation::Get(request), route).await?, Get)?;
+        let session = answer.session.ok_or_else(|| unexpected().without_effect())?;
+        Ok(Session::from_wire(session, position(answer.position)))
     }
 
     /// Changes a session.
     ///
     /// # Errors
-    /// `NotFound`, `VersionConflict`, limits, or trouble on the way.
+    /// `NotFound`, `VersionConflict`, `Locked`, `LockLost`, limits, or trouble on the way.
     pub async fn write(&self, id: &SessionId, write: Write) -> Result<Written, Error> {
         let request = v1::WriteRequest {
             namespace: self.namespace.to_string(),
@@ -128,6 +119,8 @@ impl Client {
             principal: write.principal,
             timeouts: write.timeouts,
             change: write.change,
+            fence: write.fence,
+            release: write.release,
         };
         let written = SessionStore::write(self, request).await?;
         Ok(Written { version: written.version, position: position(written.position) })
@@ -168,6 +161,30 @@ impl Client {
         Ok(Touched { remaining, position: position(touched.position) })
     }
 
+    /// Renews the idle deadlines of many sessions, 1,000 in a step.
+    ///
+    /// # Errors
+    /// Trouble on the way; then some may have been touched. Sessions that are not there are no error.
+    pub async fn touch_many<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a SessionId>,
+    ) -> Result<TouchedMany, Error> {
+        let ids: Vec<String> = ids.into_iter().map(|id| id.reveal().to_owned()).collect();
+        let mut all = TouchedMany { missing: Vec::new(), position: Position::default() };
+        for (step, ids) in ids.chunks(TOUCHES_MAX).enumerate() {
+            let request = v1::TouchManyRequest {
+                namespace: self.namespace.to_string(),
+                ids: ids.to_vec(),
+                request_id: None,
+            };
+            let touched = SessionStore::touch_many(self, request).await?;
+            let place = |place: u32| step * TOUCHES_MAX + usize::try_from(place).unwrap_or(usize::MAX);
+            all.missing.extend(touched.missing.into_iter().map(place));
+            all.position = position(touched.position);
+        }
+        Ok(all)
+    }
+
     /// Ends a session. Nothing revives it.
     ///
     /// # Errors
@@ -176,7 +193,20 @@ impl Client {
         let request = v1::DeleteRequest {
             namespace: self.namespace.to_string(),
             id: id.reveal().to_owned(),
-            request_id: None,
+            ..v1::DeleteRequest::default()
+        };
+        Ok(position(SessionStore::delete(self, request).await?.position))
+    }
+
+    /// Ends the session with this handle, as read or listed: for administrators.
+    ///
+    /// # Errors
+    /// As [`Self::delete`].
+    pub async fn delete_handle(&self, handle: impl Into<String>) -> Result<Position, Error> {
+        let request = v1::DeleteRequest {
+            namespace: self.namespace.to_string(),
+            handle: handle.into(),
+            ..v1::DeleteRequest::default()
         };
         Ok(position(SessionStore::delete(self, request).await?.position))
     }
@@ -197,39 +227,34 @@ impl Client {
     /// [may have taken effect](Error::may_have_taken_effect) either id may be the live one, and never both: keep both,
     /// and read with the new one first.
     pub async fn regenerate_to(&self, id: &SessionId, new_id: SessionId) -> Result<Created, Error> {
+        self.renamed(id, new_id, None).await
+    }
+
+    /// As [`Self::regenerate_to`], by the holder of the session's lock, who keeps it under the new id. See also
+    /// [`LockGuard::regenerate`](crate::LockGuard::regenerate).
+    ///
+    /// # Errors
+    /// As [`Self::regenerate_to`]; `LockLost` when the lock is not held with this token.
+    pub async fn regenerate_locked(
+        &self,
+        id: &SessionId,
+        new_id: SessionId,
+        fence: u64,
+    ) -> Result<Created, Error> {
+        self.renamed(id, new_id, Some(fence)).await
+    }
+
+    async fn renamed(&self, id: &SessionId, new_id: SessionId, fence: Option<u64>) -> Result<Created, Error> {
         let request = v1::RegenerateRequest {
             namespace: self.namespace.to_string(),
             id: id.reveal().to_owned(),
             request_id: None,
             new_id: new_id.reveal().to_owned(),
+            fence,
         };
         let renewed = SessionStore::regenerate(self, request).await?;
         let position = position(renewed.position);
         Ok(Created { id: new_id, handle: renewed.handle, version: renewed.version, position })
-    }
-
-    /// Asks every known node for its view.
-    pub async fn status(&self) -> Vec<(String, Result<NodeStatus, Error>)> {
-        // All at once: one that is gone must not keep the others waiting.
-        let ask = |address: String| async move {
-            let status = self.status_of(&address, false, 0).await;
-            (address, status)
-        };
-        futures_util::future::join_all(self.caller.router().endpoints().into_iter().map(ask)).await
-    }
-
-    /// Asks one node, `host:port`, for its view; with the digest of its state, once it has applied `at_least_index`.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn status_of(
-        &self,
-        address: &str,
-        digest: bool,
-        at_least_index: u64,
-    ) -> Result<NodeStatus, Error> {
-        let request = v1::StatusRequest { digest, at_least_index };
-        status::ask(self.caller.router().dialler(), address, request, self.caller.deadline()).await
     }
 
     /// First contact: waits until a leader answers, learns the members.
@@ -244,48 +269,5 @@ impl Client {
         }
         self.caller.router().refresh(until).await;
         Ok(())
-    }
-}
-
-/// The wire's own requests, through the same tries. The `request_id` is set here; one that is given is replaced.
-impl SessionStore for Client {
-    type Error = Error;
-
-    async fn create(&self, request: v1::CreateRequest) -> Result<v1::CreateResponse, Error> {
-        let mut request = request;
-        if request.id.is_empty() {
-            request.id = SessionId::random().reveal().to_owned();
-        }
-        let build = |id| Operation::Create(v1::CreateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Create)
-    }
-
-    async fn get(&self, request: v1::GetRequest) -> Result<v1::GetResponse, Error> {
-        expect!(self.caller.read(Operation::Get(request), None).await?, Get)
-    }
-
-    async fn write(&self, request: v1::WriteRequest) -> Result<v1::WriteResponse, Error> {
-        let build = |id| Operation::Write(v1::WriteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Write)
-    }
-
-    async fn touch(&self, request: v1::TouchRequest) -> Result<v1::TouchResponse, Error> {
-        let build = |id| Operation::Touch(v1::TouchRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Touch)
-    }
-
-    async fn delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Error> {
-        let build = |id| Operation::Delete(v1::DeleteRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Delete)
-    }
-
-    async fn regenerate(&self, request: v1::RegenerateRequest) -> Result<v1::RegenerateResponse, Error> {
-        let mut request = request;
-        if request.new_id.is_empty() {
-            request.new_id = SessionId::random().reveal().to_owned();
-        }
-        let build =
-            |id| Operation::Regenerate(v1::RegenerateRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate(request.encoded_len(), build).await?, Regenerate)
     }
 }

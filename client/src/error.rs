@@ -15,8 +15,8 @@ pub(crate) const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 #[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
-    message: String,
-    reason: Option<String>,
+    message: Box<str>,
+    reason: Option<Box<str>>,
     metadata: HashMap<String, String>,
     retryable: bool,
     maybe_applied: bool,
@@ -37,6 +37,21 @@ pub enum ErrorKind {
         /// Its version now.
         current: u64,
     },
+    /// Somebody else holds the session's lock.
+    Locked {
+        /// Since it was taken; zero where nobody knows.
+        age: Duration,
+        /// Until its lease ends, unless renewed; zero where nobody knows.
+        remaining: Duration,
+    },
+    /// The lock is not held, or not any more, by whoever thought so: its lease has lapsed, it was given back or broken.
+    LockLost,
+    /// Events that were asked for are no longer kept, or are another cluster's: see the metadata `oldest_index`.
+    OutOfRange,
+    /// The caller may not do this.
+    PermissionDenied,
+    /// The node, or the cluster while it is upgraded, does not know this operation yet.
+    Unsupported,
     /// The request breaks a rule; the message says which.
     InvalidArgument,
     /// No node could take the call: nothing happened. Not a sign that the session is gone.
@@ -91,7 +106,7 @@ impl Error {
         (self.retry_after_ms > 0).then(|| Duration::from_millis(self.retry_after_ms.into()))
     }
 
-    pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn local(kind: ErrorKind, message: impl Into<Box<str>>) -> Self {
         Error {
             kind,
             message: message.into(),
@@ -103,12 +118,20 @@ impl Error {
         }
     }
 
+    /// A lock was lost: why, and the answer that said so.
+    pub(crate) fn lock_lost(why: impl std::fmt::Display, cause: Option<&Error>) -> Self {
+        let lost = Error::local(ErrorKind::LockLost, format!("the lock is lost: {why}"));
+        let (reason, metadata) =
+            cause.map(|cause| (cause.reason.clone(), cause.metadata.clone())).unwrap_or_default();
+        Error { reason, metadata, ..lost }
+    }
+
     /// An operation of `bytes` that no node would take; it was not sent.
     pub(crate) fn too_large(bytes: usize, max_bytes: usize) -> Self {
         let message = format!("the request has {bytes} bytes; a node takes {max_bytes} at most");
         let facts = [("bytes", bytes), ("max_bytes", max_bytes)];
         Error {
-            reason: Some(MESSAGE_TOO_LARGE.to_owned()),
+            reason: Some(MESSAGE_TOO_LARGE.into()),
             metadata: facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.to_string())).collect(),
             ..Error::local(ErrorKind::ResourceExhausted, message)
         }
@@ -128,7 +151,7 @@ impl Error {
             last.map_or_else(Default::default, |last| (last.reason, last.metadata, last.retry_after_ms));
         Error {
             kind,
-            message: format!("{what}{cause}"),
+            message: format!("{what}{cause}").into(),
             reason,
             metadata,
             retryable: !maybe_applied,
@@ -141,7 +164,7 @@ impl Error {
     pub(crate) fn outcome_unknown(cause: &Error) -> Self {
         Error {
             kind: ErrorKind::OutcomeUnknown,
-            message: format!("the outcome is unknown: {cause}"),
+            message: format!("the outcome is unknown: {cause}").into(),
             retryable: false,
             maybe_applied: true,
             retry_after_ms: 0,
@@ -157,7 +180,9 @@ impl Error {
     /// A refusal of a mutation of which earlier tries `may` have taken effect. What the replicated state refuses is
     /// the outcome of all tries, for they share a request id; any other error speaks for the last try alone.
     pub(crate) fn after_tries(self, may: bool) -> Self {
-        if may && (self.kind == ErrorKind::Other || self.reason() == Some(MESSAGE_TOO_LARGE)) {
+        let last_alone =
+            matches!(self.kind, ErrorKind::Other | ErrorKind::PermissionDenied | ErrorKind::Unsupported);
+        if may && (last_alone || self.reason() == Some(MESSAGE_TOO_LARGE)) {
             Error { maybe_applied: true, retryable: false, ..self }
         } else {
             self
@@ -171,14 +196,16 @@ impl Error {
 
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
         let details = status.get_error_details();
-        let (reason, metadata) = match details.error_info().cloned() {
-            Some(info) => (Some(info.reason), info.metadata),
+        let (reason, metadata): (Option<Box<str>>, _) = match details.error_info().cloned() {
+            Some(info) => (Some(info.reason.into()), info.metadata),
             None => (None, HashMap::new()),
         };
         let flag = |key: &str| metadata.get(key).map(|value| value == "true");
         let kind = match reason.as_deref() {
             // The transport's own limit has another code than ours.
             Some(MESSAGE_TOO_LARGE) => ErrorKind::ResourceExhausted,
+            Some("LOCKED" | "WAIT_OVER") => locked(&metadata),
+            Some("STALE_FENCE") => ErrorKind::LockLost,
             _ => kind_of(status.code(), &metadata),
         };
         Error {
@@ -186,7 +213,7 @@ impl Error {
             // Without details it comes from something between us and a node, and says nothing for sure.
             maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
             retry_after_ms: details.retry_info().and_then(|info| info.retry_delay).map_or(0, whole_millis),
-            message: status.message().to_owned(),
+            message: status.message().into(),
             kind,
             reason,
             metadata,
@@ -197,6 +224,14 @@ impl Error {
 /// Rounded up: no earlier than asked.
 fn whole_millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
+fn locked(metadata: &HashMap<String, String>) -> ErrorKind {
+    let fact = |name| metadata.get(name).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    ErrorKind::Locked {
+        age: fact("age_ms").unwrap_or_default(),
+        remaining: fact("remaining_ms").unwrap_or_default(),
+    }
 }
 
 fn is_vague(kind: ErrorKind) -> bool {
@@ -216,6 +251,9 @@ fn kind_of(code: Code, metadata: &HashMap<String, String>) -> ErrorKind {
         Code::DeadlineExceeded => ErrorKind::Deadline,
         Code::ResourceExhausted => ErrorKind::ResourceExhausted,
         Code::FailedPrecondition => ErrorKind::FailedPrecondition,
+        Code::OutOfRange => ErrorKind::OutOfRange,
+        Code::PermissionDenied | Code::Unauthenticated => ErrorKind::PermissionDenied,
+        Code::Unimplemented => ErrorKind::Unsupported,
         _ => ErrorKind::Other,
     }
 }
@@ -246,10 +284,26 @@ mod tests {
             (Code::DeadlineExceeded, ErrorKind::Deadline),
             (Code::ResourceExhausted, ErrorKind::ResourceExhausted),
             (Code::FailedPrecondition, ErrorKind::FailedPrecondition),
+            (Code::OutOfRange, ErrorKind::OutOfRange),
+            (Code::PermissionDenied, ErrorKind::PermissionDenied),
+            (Code::Unimplemented, ErrorKind::Unsupported),
             (Code::Internal, ErrorKind::Other),
         ] {
             assert_eq!(told(code, &[]).kind(), kind);
         }
+    }
+
+    #[test]
+    fn a_lock_in_the_way_and_a_lock_that_is_lost_are_told_apart() {
+        let refused = |code, reason: &str, facts: &[(&str, &str)]| {
+            let facts = facts.iter().map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned()));
+            let details = ErrorDetails::with_error_info(reason, "quorate", facts.collect::<HashMap<_, _>>());
+            Error::from_status(&Status::with_error_details(code, "", details)).kind()
+        };
+        let (age, remaining) = (Duration::from_millis(1_500), Duration::from_secs(7));
+        let facts = [("age_ms", "1500"), ("remaining_ms", "7000")];
+        assert_eq!(refused(Code::Aborted, "LOCKED", &facts), ErrorKind::Locked { age, remaining });
+        assert_eq!(refused(Code::FailedPrecondition, "STALE_FENCE", &[]), ErrorKind::LockLost);
     }
 
     #[test]

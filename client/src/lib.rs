@@ -25,14 +25,25 @@
 //! ```text
 //! client      Client: the operations             builder     how a Client is made
 //! session     what is read                       change      what is written
+//! lock        locks taken and given back         guard       LockGuard: a lock that is held
+//! list        sessions, page after page          revocation  "log out everywhere"
+//! watch       events, as they happen             event       what watchers are told
+//! namespace   namespaces                         policy      what a namespace allows
 //! id          SessionId                          position    Position: a place in the history
+//! consistency how fresh a read has to be         cursor      Cursor: how far a watcher has come
 //! error       Error: retry? took effect?         status      what nodes tell of themselves
-//! call        one operation, through retries     handle      the client handle, opened once for all callers
+//! store       the wire's own requests            expect      which answer belongs to a call
+//! call        one operation, through retries     progress    how far a call has come
+//! lease       a lock renewed, or lost in time    watcher     a watch, from node to node
+//! handle      the client handle, opened once for all callers
 //! sequence    request ids: which are unanswered  router      which node to ask
 //! connection  from the dial to its end, calls    pipeline    its stream: batches out, answers in
 //! dialler     how a node is reached              pace        when an address may be dialled again
 //! backoff     pauses that grow
 //! ```
+
+#[macro_use]
+mod expect;
 
 mod backoff;
 mod builder;
@@ -40,24 +51,48 @@ mod call;
 mod change;
 mod client;
 mod connection;
+mod consistency;
+mod cursor;
 mod dialler;
 mod error;
+mod event;
+mod guard;
 mod handle;
 mod id;
+mod lease;
+mod list;
+mod lock;
+mod namespace;
 mod pace;
 mod pipeline;
+mod policy;
 mod position;
+mod progress;
+mod revocation;
 mod router;
 mod sequence;
 mod session;
 mod status;
+mod store;
+mod watch;
+mod watcher;
 
 pub use builder::Builder;
 pub use change::{NewSession, Patch, Write};
 pub use client::Client;
+pub use consistency::Consistency;
+pub use cursor::{Cursor, InvalidCursor};
 pub use error::{Error, ErrorKind};
+pub use event::{EndReason, Event, EventKind};
+pub use guard::LockGuard;
 pub use id::{InvalidSessionId, SessionId};
+pub use list::{ListOptions, Page};
+pub use lock::{LockOptions, LockState};
+pub use namespace::{Counters, Namespace, NamespacePut};
+pub use policy::{Policy, PolicyChange, PrincipalOverflow};
 pub use position::{InvalidPosition, Position};
 pub use quorate_proto::SessionStore;
-pub use session::{AttributeSelection, Created, GetOptions, Session, Touched, Written};
+pub use revocation::Revoked;
+pub use session::{AttributeSelection, Created, GetOptions, Session, Touched, TouchedMany, Written};
 pub use status::NodeStatus;
+pub use watch::{Watch, WatchOptions};

@@ -24,6 +24,8 @@ struct Map {
     leader: Option<String>,
     /// Whom to ask while nobody is known to lead.
     next: usize,
+    /// Whom to ask next of what any node may answer.
+    turn: usize,
     peers: HashMap<String, Peer>,
 }
 
@@ -74,7 +76,14 @@ impl Router {
     /// The node to ask now.
     pub(crate) fn pick(&self) -> String {
         let map = self.map.lock();
-        map.leader.clone().or_else(|| map.most_promising().cloned()).unwrap_or_default()
+        map.leader.clone().or_else(|| map.most_promising(map.next).cloned()).unwrap_or_default()
+    }
+
+    /// The node to ask now of what any node may answer: each in its turn, of those that can be reached.
+    pub(crate) fn spread(&self) -> String {
+        let mut map = self.map.lock();
+        map.turn = map.turn.wrapping_add(1);
+        map.most_promising(map.turn).cloned().unwrap_or_default()
     }
 
     /// All addresses known.
@@ -194,9 +203,9 @@ impl Map {
         peer.pace.rest(Instant::now()).map_or(Outlook::Good, |rest| Outlook::Resting(rest.until))
     }
 
-    /// The first of the most promising, from `next` on.
-    fn most_promising(&self) -> Option<&String> {
-        let (before, after) = self.endpoints.split_at_checked(self.next % self.endpoints.len().max(1))?;
+    /// The first of the most promising, from the one at `first` on.
+    fn most_promising(&self, first: usize) -> Option<&String> {
+        let (before, after) = self.endpoints.split_at_checked(first % self.endpoints.len().max(1))?;
         let rotated = after.iter().chain(before);
         // Most often it is the first one: each call that knows no leader comes by here.
         let good = rotated.clone().find(|address| self.outlook(address) == Outlook::Good);

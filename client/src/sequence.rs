@@ -41,6 +41,17 @@ impl Sequences {
     /// Takes the next sequence; waits while too many beyond the lowest unanswered one are taken.
     pub(crate) async fn take(self: &Arc<Self>) -> Ticket {
         self.room.acquire().await.expect("it is never closed").forget();
+        self.issue()
+    }
+
+    /// Takes the next sequence, unless too many beyond the lowest unanswered one are taken.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Ticket> {
+        self.room.try_acquire().ok()?.forget();
+        Some(self.issue())
+    }
+
+    /// The next sequence, for which there is room.
+    fn issue(self: &Arc<Self>) -> Ticket {
         let mut book = self.book.lock();
         let sequence = book.next;
         book.next += 1;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::v1;
 
+use crate::consistency::Consistency;
 use crate::id::SessionId;
+use crate::lock::LockState;
 use crate::position::Position;
 
 /// A session, as read.
@@ -28,6 +30,8 @@ pub struct Session {
     pub absolute_timeout: Option<Duration>,
     /// Until the earlier deadline; `None` when it never expires.
     pub remaining: Option<Duration>,
+    /// The lock, while somebody holds it.
+    pub lock: Option<LockState>,
     /// The position that this read reflects.
     pub position: Position,
 }
@@ -44,10 +48,9 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(crate) fn from_wire(response: v1::GetResponse) -> Option<Self> {
-        let session = response.session?;
+    pub(crate) fn from_wire(session: v1::Session, position: Position) -> Self {
         let timeout = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
-        Some(Session {
+        Session {
             handle: session.handle,
             version: session.version,
             attributes: session.attributes,
@@ -56,8 +59,9 @@ impl Session {
             idle_timeout: timeout(session.idle_timeout_ms),
             absolute_timeout: timeout(session.absolute_timeout_ms),
             remaining: session.remaining_ms.map(Duration::from_millis),
-            position: response.position.map(Position::from).unwrap_or_default(),
-        })
+            lock: session.lock.map(LockState::from),
+            position,
+        }
     }
 }
 
@@ -92,22 +96,36 @@ pub struct Touched {
     pub position: Position,
 }
 
+/// Sessions that were touched together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchedMany {
+    /// Which of the ids stand for no session, by their place, ascending.
+    pub missing: Vec<usize>,
+    /// Reads at least at this position see the touches.
+    pub position: Position,
+}
+
 /// How a session is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetOptions {
-    /// Renew the idle deadline in the same call. Left out of reads at least at a position, which stay local.
+    /// Renew the idle deadline in the same call. Left out of reads that are not linearizable: they change nothing.
     pub touch: bool,
     /// Which attributes to return.
     pub attributes: AttributeSelection,
-    /// `None`: linearizable. Else any node answers once it has applied this position.
-    pub at_least: Option<Position>,
+    /// How fresh the answer has to be.
+    pub consistency: Consistency,
     /// Ask this node, `host:port`, and no other.
     pub node: Option<String>,
 }
 
 impl Default for GetOptions {
     fn default() -> Self {
-        GetOptions { touch: true, attributes: AttributeSelection::All, at_least: None, node: None }
+        GetOptions {
+            touch: true,
+            attributes: AttributeSelection::All,
+            consistency: Consistency::Linearizable,
+            node: None,
+        }
     }
 }
 
@@ -121,4 +139,14 @@ pub enum AttributeSelection {
     None,
     /// These, where they exist.
     Named(Vec<String>),
+}
+
+impl AttributeSelection {
+    pub(crate) fn into_wire(self) -> Option<v1::AttributeNames> {
+        match self {
+            AttributeSelection::All => None,
+            AttributeSelection::None => Some(v1::AttributeNames::default()),
+            AttributeSelection::Named(names) => Some(v1::AttributeNames { names }),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
-use quorate_client::{AttributeSelection, Client, Error, ErrorKind, GetOptions, Position, SessionId};
+use quorate_client::{Client, Consistency, Error, ErrorKind, GetOptions, Position, SessionId};
 
 use crate::error::HarnessError;
 
@@ -199,14 +199,12 @@ impl Ledger {
         let position =
             position.ok_or_else(|| HarnessError::Unreadable("nothing was acknowledged".to_owned()))?;
         let options = match source {
-            Source::Leader => {
-                GetOptions { touch: false, attributes: AttributeSelection::All, at_least: None, node: None }
-            }
+            Source::Leader => GetOptions { touch: false, ..GetOptions::default() },
             Source::Node(endpoint) => GetOptions {
                 touch: false,
-                attributes: AttributeSelection::All,
-                at_least: Some(position),
+                consistency: Consistency::AtLeast(position),
                 node: Some(endpoint.clone()),
+                ..GetOptions::default()
             },
         };
         let reads = futures_util::stream::iter(sessions).map(|(id, name, possible)| {

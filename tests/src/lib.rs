@@ -6,6 +6,7 @@
 //! process    one quorated process: start, kill -9, SIGTERM, SIGSTOP, SIGCONT; ends with its owner
 //! cluster    several of them on a loopback address of their own
 //! status     what nodes say of themselves, asked without the client library
+//! proxy      a TCP proxy in front of a node, which loses requests or answers on command
 //! digests    whether replicas are equal
 //! ledger     every acknowledged write, and the check that it is still there
 //! load/      writers that create, change, end and rename sessions, and note it in the ledger
@@ -15,8 +16,8 @@
 //! error      why the harness itself could not go on
 //! ```
 //!
-//! Binaries: `quorate-demo`, `quorate-docker-demo`, `quorate-kill-loop`, `quorate-strace-durability`, each behind a script
-//! of `scripts/`.
+//! Binaries: `quorate-demo`, `quorate-docker-demo`, `quorate-expiry-storm`, `quorate-kill-loop`,
+//! `quorate-strace-durability`, each behind a script of `scripts/`.
 
 mod cluster;
 mod digests;
@@ -25,6 +26,7 @@ mod interrupt;
 mod ledger;
 pub mod load;
 mod process;
+mod proxy;
 mod sabotage;
 mod status;
 pub mod trace;
@@ -35,5 +37,6 @@ pub use error::HarnessError;
 pub use interrupt::interrupted;
 pub use ledger::{Fate, Ledger, Source, Verdict, new_id};
 pub use process::{NodeProcess, NodeSpec, Ports};
+pub use proxy::{Lost, Proxy};
 pub use sabotage::change_one_principal;
 pub use status::{channel, is_ready, status_of};

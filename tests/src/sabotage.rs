@@ -29,11 +29,13 @@ pub fn change_one_principal(path: &Path, identity: Identity) -> Result<(), Harne
         if_version: None,
         principal: Some("mallory".into()),
         timeouts: Timeouts::default(),
+        fence: None,
+        release: false,
     });
     let digest = state.digest();
     let command = Command::Operate { request: None, operation };
     // The clock stays where it is.
-    let outcome = state.apply(Proposal { stamp: state.clocks().cluster, command });
+    let outcome = state.apply(before.index, Proposal { stamp: state.clocks().cluster, command });
     if let Outcome::Refused(refusal) = outcome {
         return Err(unreadable(&refusal));
     }

@@ -1,5 +1,7 @@
 //! The client against nodes that fail on demand.
 //!
+//! - `lock`: guards, leases, calls that wait.
+//! - `watch`: events across nodes. `many`: lists, revocations, namespaces.
 //! - `exactly_once`: lost answers, forgotten handles, callers that go away, chaos.
 //! - `reach`: nodes that are slow, dead or nowhere, and how often they are dialled.
 //! - `size`: operations and batches beside the longest message that a node takes.
@@ -8,6 +10,9 @@
 
 mod exactly_once;
 mod fake;
+mod lock;
+mod many;
 mod reach;
 mod routing;
 mod size;
+mod watch;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::fake::{Cluster, Fault, Node, builder, client, eventually};
 use quorate_client::{
-    AttributeSelection, Client, ErrorKind, GetOptions, NewSession, Patch, Session, SessionId,
+    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, NewSession, Patch, Session, SessionId,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
@@ -56,7 +56,7 @@ async fn read_at(client: &Client, id: &SessionId, node: &Node) -> Result<Session
     let options = GetOptions {
         touch: false,
         attributes: AttributeSelection::All,
-        at_least: None,
+        consistency: Consistency::Linearizable,
         node: Some(node.address()),
     };
     client.get_with(id, options).await

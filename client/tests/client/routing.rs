@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::fake::{Cluster, Fault, builder, client};
 use quorate_client::{
-    AttributeSelection, Client, ErrorKind, GetOptions, NewSession, Patch, Position, SessionId, Write,
+    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, NewSession, Patch, Position, SessionId,
+    Write,
 };
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
@@ -187,7 +188,7 @@ async fn a_read_of_one_node_goes_nowhere_else() {
     let options = GetOptions {
         touch: false,
         attributes: AttributeSelection::All,
-        at_least: Some(created.position),
+        consistency: Consistency::AtLeast(created.position),
         node: Some(follower.address()),
     };
     let session = client.get_with(&created.id, options.clone()).await.expect("read");

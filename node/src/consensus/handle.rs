@@ -12,7 +12,7 @@ use openraft::{Instant as _, ServerState};
 use parking_lot::Mutex;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
-use quorate_state::{Clocks, ClusterTime, Command, NodeId, Operation, Outcome, Proposal, State};
+use quorate_state::{Command, NodeId, Operation, Outcome, Proposal, State};
 use quorate_storage::RaftLog;
 
 use super::clock::ClusterClock;
@@ -67,7 +67,7 @@ pub(super) struct Inner {
     pub(super) identity: Arc<Identity>,
     pub(super) peers: Arc<Peers>,
     pub(super) log: RaftLog,
-    pub(super) clock: ClusterClock,
+    pub(super) clock: Arc<ClusterClock>,
     pub(super) timers: Timers,
     pub(super) read_mode: ReadMode,
     /// The term whose leadership was confirmed by a read index, and the machine's sleep at that time.
@@ -81,8 +81,8 @@ pub(super) struct Inner {
 }
 
 /// This node's leadership, as its raft core last reported it.
-struct Leadership {
-    term: u64,
+pub(super) struct Leadership {
+    pub(super) term: u64,
     quorum_age: Option<Duration>,
     sole_voter: bool,
 }
@@ -119,12 +119,14 @@ impl Consensus {
     }
 
     /// Whether this node has recovered its state, is on record by its incarnation (from then on another data
-    /// directory under its id is refused), and knows a leader and how clients reach it.
+    /// directory under its id is refused), knows the time, and knows a leader and how clients reach it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.inner.recovered.load(Ordering::Acquire)
             && !self.inner.stopping.load(Ordering::Acquire)
             && self.inner.identity.is_recorded()
+            // Nodes are restarted one by one, each once the last is ready: there must always be one who knows the time.
+            && self.inner.clock.estimate().is_some()
             && self.leader().is_some_and(|leader| !leader.client_address.is_empty())
     }
 
@@ -150,16 +152,6 @@ impl Consensus {
         self.inner.replica.applied_index()
     }
 
-    /// The clocks now: the leader's estimate, elsewhere the state's own.
-    #[must_use]
-    pub fn now(&self) -> Clocks {
-        let clocks = self.with_state(State::clocks);
-        match self.leadership() {
-            Ok(leadership) => self.inner.clock.now(leadership.term, clocks),
-            Err(_) => clocks,
-        }
-    }
-
     /// Enqueues commands in order (that is all it awaits), then streams their outcomes in the same order.
     ///
     /// # Errors
@@ -182,7 +174,7 @@ impl Consensus {
         &self,
         commands: Vec<Command>,
     ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
-        let stamp = self.stamp()?;
+        let stamp = self.stamp().await?;
         let payloads: Vec<Payload> =
             commands.into_iter().map(|command| Payload(Proposal { stamp, command }.encode())).collect();
         let results = self
@@ -226,6 +218,10 @@ impl Consensus {
     /// [`ReadError`]: nothing happened.
     pub async fn linearizable(&self) -> Result<(), ReadError> {
         let leadership = self.leadership().map_err(|_| ReadError::NotLeader { leader: self.leader() })?;
+        // A leader that does not know the time cannot tell what has expired.
+        if !self.is_settled(leadership.term) {
+            self.settled().await.ok_or(ReadError::NoQuorum)?;
+        }
         let slept = self.inner.clock.slept();
         // Before leadership is handed over the voters' leases are cancelled: from then on nothing holds by lease.
         let by_lease =
@@ -246,7 +242,7 @@ impl Consensus {
     }
 
     /// Asks a quorum whether this node still leads, and waits until all committed before is applied.
-    async fn confirm(&self, term: u64, slept: Duration) -> Result<(), ReadError> {
+    pub(super) async fn confirm(&self, term: u64, slept: Duration) -> Result<(), ReadError> {
         let round = async {
             let linearizer = match self.inner.raft.get_read_linearizer(openraft::ReadPolicy::ReadIndex).await
             {
@@ -270,15 +266,6 @@ impl Consensus {
         tokio::time::timeout(READ_INDEX_TIMEOUT, round).await.unwrap_or(Err(ReadError::NoQuorum))?;
         *self.inner.confirmed.lock() = Some((term, slept));
         Ok(())
-    }
-
-    /// Proposes a Tick and waits until it is applied: for a read that finds a deadline passed by [`Self::now`] but
-    /// not yet by the state's clock.
-    ///
-    /// # Errors
-    /// See [`ProposeError`].
-    pub async fn tick(&self) -> Result<(), ProposeError> {
-        self.propose(Command::Tick { wall_ms: self.inner.clock.wall_ms() }).await.map(drop)
     }
 
     /// Waits until this node has applied `index`.
@@ -370,7 +357,7 @@ impl Consensus {
         }
     }
 
-    fn leadership(&self) -> Result<Leadership, Option<NodeId>> {
+    pub(super) fn leadership(&self) -> Result<Leadership, Option<NodeId>> {
         let leader = self.inner.raft.as_leader().map_err(|forward| forward.leader_id)?;
         let quorum_age = leader.last_quorum_acked().map(|acked| acked.elapsed());
         let sole_voter = self.inner.replica.read().membership.membership().voter_ids().count() == 1;
@@ -394,14 +381,10 @@ impl Consensus {
         self.inner.leader_heard.lock().is_some_and(|heard| heard.elapsed() < limit)
     }
 
-    /// Cluster time for a proposal of this leader.
-    fn stamp(&self) -> Result<ClusterTime, ProposeError> {
-        match self.leadership() {
-            Ok(leadership) if self.serves(&leadership) => {
-                Ok(self.inner.clock.stamp(leadership.term, self.with_state(State::clocks)))
-            }
-            _ => Err(ProposeError::NotLeader { leader: self.leader().filter(|leader| !leader.is_self) }),
-        }
+    /// The term in which this node leads, if it does and may take requests.
+    pub(super) fn serving_term(&self) -> Option<u64> {
+        let leadership = self.leadership().ok()?;
+        self.serves(&leadership).then_some(leadership.term)
     }
 
     /// Begins to stop: this node is not ready from now on. A leader hands its leadership to the node that is furthest,

@@ -13,6 +13,7 @@
 //! peers          long-lived channels                            maintenance ticks, reaping, announcement
 //! peer_service   the peer listener                         lock_waits  who waits for a lock on this node
 //! lock_clock     lapsed locks, the apply version
+//! peer_service   the peer listener                              timekeeping who asks whom what time it is
 //! ```
 
 mod clock;
@@ -35,6 +36,7 @@ mod state_machine;
 mod status;
 #[cfg(test)]
 mod suite_tests;
+mod timekeeping;
 mod timers;
 mod types;
 

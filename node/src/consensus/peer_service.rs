@@ -324,4 +324,14 @@ impl Peer for PeerService {
             your_incarnation: recorded,
         }))
     }
+
+    async fn time(
+        &self,
+        request: Request<peer::TimeRequest>,
+    ) -> Result<Response<peer::TimeResponse>, Status> {
+        let core = self.admit(request.into_inner().envelope.as_ref())?;
+        let clock = &core.consensus.inner.clock;
+        let estimate_ms = clock.estimate().map(|estimate| estimate.0);
+        Ok(Response::new(peer::TimeResponse { estimate_ms, wall_ms: clock.wall().wall_ms }))
+    }
 }

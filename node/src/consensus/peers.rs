@@ -19,7 +19,7 @@ use super::types::{LogId, Vote};
 pub(crate) enum Traffic {
     /// The append stream.
     Append,
-    /// Heartbeats, votes, leadership transfer, announcements.
+    /// Heartbeats, votes, leadership transfer, announcements, questions for the time.
     Control,
     /// Snapshots.
     Snapshot,

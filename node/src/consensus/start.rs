@@ -233,6 +233,8 @@ impl Running {
         ask_peers(&identity, &peers, members.keys(), &member.peer_address).await?;
 
         let network = Network { identity: Arc::clone(&identity), peers: Arc::clone(&peers), timers };
+        let clock = SystemClock { wall_offset_ms: settings.clock_offset_ms };
+        let clock = Arc::new(ClusterClock::new(Box::new(clock)));
         let replay =
             Replay { from: replica.applied_index(), to: log.last().map_or(0, |id| id.index), opened };
         let raft = Raft::new(
@@ -240,7 +242,7 @@ impl Running {
             raft_config(cluster, timers, settings.log_entries_kept)?,
             network,
             LogStore::new(log.clone()),
-            StateMachine::new(Arc::clone(&replica), Arc::clone(&persister)),
+            StateMachine::new(Arc::clone(&replica), Arc::clone(&persister), Arc::clone(&clock)),
         )
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
@@ -252,7 +254,7 @@ impl Running {
                 identity: Arc::clone(&identity),
                 peers: Arc::clone(&peers),
                 log,
-                clock: ClusterClock::new(Box::new(SystemClock { wall_offset_ms: settings.clock_offset_ms })),
+                clock,
                 timers,
                 read_mode: settings.read_mode,
                 confirmed: Mutex::new(None),
@@ -270,6 +272,7 @@ impl Running {
         });
         tasks.spawn(watch_failures(raft.clone(), identity.watch_stopped(), failed, stop.subscribe()));
         tasks.spawn(persister.run(replica, raft, peers, stop.subscribe()));
+        tasks.spawn(consensus.clone().run_timekeeping(stop.subscribe()));
         tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
         tasks.spawn(consensus.clone().run_locks(stop.subscribe()));
         tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));

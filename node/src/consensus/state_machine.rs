@@ -8,8 +8,9 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use quorate_state::{Proposal, State};
+use quorate_state::{Command, Outcome, Proposal, State};
 
+use super::clock::ClusterClock;
 use super::persister::Persister;
 use super::replica::{Applied, Replica};
 use super::snapshot_data::SnapshotData;
@@ -24,6 +25,7 @@ const APPLY_BATCH_MAX: usize = 256;
 pub(crate) struct StateMachine {
     replica: Arc<Replica>,
     persister: Arc<Persister>,
+    clock: Arc<ClusterClock>,
 }
 
 /// A decoded entry, ready to be applied.
@@ -33,6 +35,12 @@ struct Decoded {
     responder: Option<ApplyResponder<TypeConfig>>,
 }
 
+/// What a proposal says about time.
+enum TimeNews {
+    Tick { wall_ms: u64 },
+    Jump { by_ms: u64 },
+}
+
 enum Step {
     Blank,
     Propose(Proposal),
@@ -40,12 +48,29 @@ enum Step {
 }
 
 impl StateMachine {
-    pub(crate) fn new(replica: Arc<Replica>, persister: Arc<Persister>) -> Self {
-        StateMachine { replica, persister }
+    pub(crate) fn new(replica: Arc<Replica>, persister: Arc<Persister>, clock: Arc<ClusterClock>) -> Self {
+        StateMachine { replica, persister, clock }
     }
 
     fn builder(&self) -> SnapshotBuilder {
         SnapshotBuilder { replica: Arc::clone(&self.replica), persister: Arc::clone(&self.persister) }
+    }
+
+    /// Applies a proposal, and lets this node's clock know what it says about time.
+    fn apply_proposal(&self, state: &mut State, log_id: &LogId, proposal: Proposal) -> Outcome {
+        let news = match proposal.command {
+            Command::Tick { wall_ms } => Some(TimeNews::Tick { wall_ms }),
+            Command::TimeJump { by_ms } => Some(TimeNews::Jump { by_ms }),
+            _ => None,
+        };
+        let outcome = state.apply(log_id.index, proposal);
+        let cluster = state.clocks().cluster;
+        match news {
+            Some(TimeNews::Tick { wall_ms }) => self.clock.ticked(log_id.leader_id.term, cluster, wall_ms),
+            Some(TimeNews::Jump { by_ms }) => self.clock.jumped(by_ms, cluster),
+            None => {}
+        }
+        outcome
     }
 
     fn apply_batch(&self, batch: Vec<Decoded>, payload_bytes: u64) {
@@ -56,7 +81,9 @@ impl StateMachine {
             for Decoded { log_id, step, responder } in batch {
                 let response = match step {
                     Step::Blank => None,
-                    Step::Propose(proposal) => Some(applied.state.apply(log_id.index, proposal)),
+                    Step::Propose(proposal) => {
+                        Some(self.apply_proposal(&mut applied.state, &log_id, proposal))
+                    }
                     Step::Membership(membership) => {
                         applied.membership = StoredMembership::new(Some(log_id), membership);
                         None

@@ -11,6 +11,7 @@ use quorate_storage::{
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
+use super::clock::{ClusterClock, SystemClock};
 use super::log_store::LogStore;
 use super::persister::Persister;
 use super::replica::{Applied, Replica};
@@ -33,7 +34,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for RealStores {
         let replica = Arc::new(Replica::new(state));
         let write_behind = WriteBehind::start(store, Box::new(|_| {}));
         let persister = Persister::new(write_behind, log.clone(), Arc::new(Notify::new()), 1 << 30, 1 << 30);
-        Ok((temporary, LogStore::new(log), StateMachine::new(replica, Arc::new(persister))))
+        let clock = Arc::new(ClusterClock::new(Box::new(SystemClock { wall_offset_ms: 0 })));
+        Ok((temporary, LogStore::new(log), StateMachine::new(replica, Arc::new(persister), clock)))
     }
 }
 

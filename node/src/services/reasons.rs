@@ -24,6 +24,8 @@
 //! | [`Refusal::NamespaceExists`] | `ALREADY_EXISTS` | `NAMESPACE_EXISTS` | no | no |
 //! | [`Refusal::PolicyOutOfRange`] | `INVALID_ARGUMENT` | `POLICY_OUT_OF_RANGE` | no | no |
 //! | [`Refusal::NotYetSupported`] | `UNAVAILABLE` | `NOT_YET_SUPPORTED` | yes | no |
+//! | a watch behind what is kept, or of another cluster | `OUT_OF_RANGE` | `EVENTS_LOST`, `OTHER_CLUSTER` | no | no |
+//! | a watcher that does not keep up, one too many | `RESOURCE_EXHAUSTED` | `SLOW_CONSUMER`, `TOO_MANY_WATCHES` | yes | no |
 //! | not the leader | `UNAVAILABLE` | `NOT_LEADER` | yes | no |
 //! | no leader known | `UNAVAILABLE` | `NO_LEADER` | yes | no |
 //! | no quorum confirms a read | `UNAVAILABLE` | `NO_QUORUM` | yes | no |
@@ -37,7 +39,7 @@
 use std::time::Duration;
 
 use quorate_proto::v1;
-use quorate_state::Refusal;
+use quorate_state::{Cursor, Refusal};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -283,6 +285,43 @@ pub(crate) fn other_cluster() -> Failure {
     Failure { field: Some("at_least"), ..Failure::new(Code::FailedPrecondition, "OTHER_CLUSTER", message) }
 }
 
+/// Events behind where a watch stands, or is to begin, are no longer kept.
+pub(crate) fn events_lost(oldest: Cursor) -> Failure {
+    let message =
+        "some of the events behind this place are no longer kept: read what there is, and watch anew";
+    from_oldest(Failure::new(Code::OutOfRange, "EVENTS_LOST", message), oldest)
+}
+
+/// A place among the events of another cluster.
+pub(crate) fn cursor_of_other_cluster(oldest: Cursor) -> Failure {
+    let message = "after is a place among the events of another cluster; it means nothing here";
+    let failure = Failure::new(Code::OutOfRange, "OTHER_CLUSTER", message);
+    from_oldest(Failure { field: Some("after"), ..failure }, oldest)
+}
+
+/// Where the events that are kept begin.
+fn from_oldest(failure: Failure, oldest: Cursor) -> Failure {
+    failure.fact("oldest_index", oldest.index).fact("oldest_ordinal", oldest.ordinal)
+}
+
+/// A watcher has taken nothing for so long.
+pub(crate) fn slow_consumer(patience: Duration) -> Failure {
+    let message = format!(
+        "the watcher took nothing for {} s while something waited for it; watch on from the last cursor",
+        patience.as_secs()
+    );
+    Failure::new(Code::ResourceExhausted, "SLOW_CONSUMER", message).retry(RETRY_LATER)
+}
+
+/// This node serves as many watches as it does at once.
+pub(crate) fn too_many_watches(max: usize) -> Failure {
+    let message =
+        format!("this node serves {max} watches already, and no more at once: watch at another one");
+    Failure::new(Code::ResourceExhausted, "TOO_MANY_WATCHES", message)
+        .fact("max_count", max)
+        .retry(RETRY_LATER)
+}
+
 /// A fault of ours: consensus answered what this operation cannot have caused.
 pub(crate) fn internal(what: &str) -> Failure {
     Failure {
@@ -291,7 +330,7 @@ pub(crate) fn internal(what: &str) -> Failure {
     }
 }
 
-fn stopping(why: &str, stake: Stake) -> Failure {
+pub(crate) fn stopping(why: &str, stake: Stake) -> Failure {
     let message = format!("this node is stopping: {why}");
     stake.unclear(Failure::new(Code::Unavailable, "STOPPING", message).retry(RETRY_SOON))
 }

@@ -12,9 +12,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::backend::Backend;
 use super::executor::Executor;
+use super::failure::Failure;
 use super::pipeline::Line;
 use super::unary::{unary, wants_redirect};
-use super::watch::{self, WatchStream};
+use super::watch::{WatchStream, Watches};
 
 /// Messages of a stream's answers that may wait for the connection. More wait in the line, where they are bounded in
 /// bytes.
@@ -24,13 +25,14 @@ const MESSAGES_MAX: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct SessionsService<B> {
     executor: Executor<B>,
+    watches: Watches,
     /// Cancelled when the node stops: streams answer what is in flight and end.
     stop: CancellationToken,
 }
 
 impl<B: Backend> SessionsService<B> {
     pub(crate) fn new(executor: Executor<B>, stop: CancellationToken) -> Self {
-        SessionsService { executor, stop }
+        SessionsService { executor, watches: Watches::new(stop.clone()), stop }
     }
 }
 
@@ -115,7 +117,8 @@ impl<B: Backend> Sessions for SessionsService<B> {
     type WatchStream = WatchStream;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        watch::watch(self.executor.backend(), request).await
+        let watch = self.watches.watch(self.executor.backend(), request.get_ref());
+        watch.map(Response::new).map_err(Failure::into_status)
     }
 
     type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;

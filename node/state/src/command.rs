@@ -44,7 +44,7 @@ pub struct Proposal {
 /// All that can happen to the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Time passes. `wall_ms` is the leader's wall clock, for the next cluster start.
+    /// Time passes. `wall_ms` is what the wall clocks of a majority said, for the next start of the whole cluster.
     Tick {
         /// Milliseconds since the Unix epoch.
         wall_ms: u64,
@@ -86,6 +86,13 @@ pub enum Command {
     SettleLocks {
         /// At most [`crate::Limits::REAP_MAX`].
         keys: Vec<SessionKey>,
+    },
+    /// An outage is over that stamps cannot tell: cluster time advances, served time does not. The wall clock of the
+    /// last Tick counts as advanced by as much, so that the same outage is not counted again by a leader that takes
+    /// over before the next Tick. Any `by_ms` can be applied; the proposer bounds it.
+    TimeJump {
+        /// How much longer the outage was than the clock knows.
+        by_ms: Millis,
     },
 }
 
@@ -142,20 +149,13 @@ pub enum Operation {
         key: SessionKey,
     },
     /// End all sessions of a principal.
-    Revoke {
-        /// The application.
-        namespace: Box<str>,
-        /// Whose; never empty.
-        principal: Box<str>,
-        /// The one to keep.
-        except: Option<SessionKey>,
-    },
+    Revoke(RevokePrincipal),
     /// Create a namespace, or change its policy.
     PutNamespace {
         /// Its name.
         name: Box<str>,
         /// What is to be different.
-        change: PolicyChange,
+        change: Box<PolicyChange>,
         /// `Some(true)`: only if it is not there; `Some(false)`: only if it is.
         create: Option<bool>,
     },
@@ -164,6 +164,17 @@ pub enum Operation {
         /// Its name.
         name: Box<str>,
     },
+}
+
+/// See `quorate.v1.RevokeRequest`. `Debug` does not show the principal.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokePrincipal {
+    /// The application.
+    pub namespace: Box<str>,
+    /// Whose; never empty.
+    pub principal: Box<str>,
+    /// The one to keep.
+    pub except: Option<SessionKey>,
 }
 
 /// See `quorate.v1.LockRequest`.
@@ -269,6 +280,15 @@ impl fmt::Debug for WriteSession {
             .field("timeouts", &self.timeouts)
             .field("fence", &self.fence)
             .field("release", &self.release)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RevokePrincipal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevokePrincipal")
+            .field("namespace", &self.namespace)
+            .field("except", &self.except)
             .finish_non_exhaustive()
     }
 }

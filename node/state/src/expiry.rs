@@ -5,13 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lock::Lock;
 use crate::record::{Record, Slot};
 use crate::table::Table;
 use crate::time::{Clocks, ClusterTime};
-
-/// Bounds the work of one entry; what is left over is for the next.
-const LOOKS_MAX: usize = 4_096;
 
 #[derive(Default)]
 pub(crate) struct Expiry {
@@ -50,13 +46,11 @@ impl Expiry {
 
     /// A record's lock changed, or its line.
     pub(crate) fn set_lock(&mut self, slot: Slot, record: Option<&Record>) {
-        let waited_for = |lock: &&Box<Lock>| !lock.waiting.is_empty();
-        let until = match record {
-            Some(Record::Live(session)) => {
-                session.lock.as_ref().filter(waited_for).map(|lock| lock.holder.until)
-            }
+        let lock = match record {
+            Some(Record::Live(session)) => session.lock.as_deref(),
             _ => None,
         };
+        let until = lock.filter(|lock| !lock.waiting.is_empty()).map(|lock| lock.holder.until);
         // Most sessions are not locked.
         if until.is_none() && self.lock_bounds.is_empty() {
             return;
@@ -97,9 +91,9 @@ impl Expiry {
         }
     }
 
-    /// Sorts out the records whose bound the clocks have reached.
-    pub(crate) fn advance(&mut self, now: Clocks, table: &Table) {
-        let reached = self.schedule.iter().take_while(|(due, _)| *due <= now.cluster).take(LOOKS_MAX);
+    /// Sorts out records whose bound the clocks have reached, at most so many: what is left over is for the next entry.
+    pub(crate) fn advance(&mut self, now: Clocks, table: &Table, looks_max: usize) {
+        let reached = self.schedule.iter().take_while(|(due, _)| *due <= now.cluster).take(looks_max);
         let reached: Vec<Slot> = reached.map(|(_, slot)| *slot).collect();
         for slot in reached {
             self.set(slot, table.entry(slot).map(|entry| &entry.record), now);

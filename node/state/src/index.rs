@@ -74,20 +74,22 @@ impl Index {
             return;
         }
         let sign_in = (session.signed_in, *key);
-        let Some(principals) = self.principals.get_mut(&session.namespace) else { return };
-        let mut found = false;
-        if let Some(principal) = principals.get_mut(&session.principal) {
-            found = principal.remove(&sign_in);
-            if principal.is_empty() {
-                principals.remove(&session.principal);
-            }
+        if !self.forget_live(session, &sign_in) {
+            self.forget_doomed(session.namespace, &session.principal, &sign_in);
+        }
+    }
+
+    fn forget_live(&mut self, session: &Session, sign_in: &SignIn) -> bool {
+        let Some(principals) = self.principals.get_mut(&session.namespace) else { return false };
+        let Some(principal) = principals.get_mut(&session.principal) else { return false };
+        let found = principal.remove(sign_in);
+        if principal.is_empty() {
+            principals.remove(&session.principal);
         }
         if principals.is_empty() {
             self.principals.remove(&session.namespace);
         }
-        if !found {
-            self.forget_doomed(session.namespace, &session.principal, &sign_in);
-        }
+        found
     }
 
     fn forget_doomed(&mut self, namespace: NamespaceId, principal: &str, sign_in: &SignIn) {
@@ -170,7 +172,12 @@ impl Index {
         namespace: NamespaceId,
         from: Bound<SessionKey>,
     ) -> impl Iterator<Item = SessionKey> {
+        let start = match from {
+            // Not unbounded: other namespaces come before.
+            Bound::Unbounded => Bound::Included((namespace, SessionKey([0; 16]))),
+            bounded => bounded.map(|key| (namespace, key)),
+        };
         let end = Bound::Included((namespace, SessionKey([0xff; 16])));
-        self.keys.range((from.map(|key| (namespace, key)), end)).map(|(_, key)| *key)
+        self.keys.range((start, end)).map(|(_, key)| *key)
     }
 }

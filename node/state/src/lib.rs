@@ -63,7 +63,7 @@ pub use changes::Changes;
 pub use client::Client;
 pub use command::{
     AttributeChange, ClientId, Command, CreateSession, DecodeError, LockSession, Operation, Proposal,
-    RegenerateSession, RequestId, Waiter, WriteSession,
+    RegenerateSession, RequestId, RevokePrincipal, Waiter, WriteSession,
 };
 pub use digest::Digest;
 pub use encoding::{

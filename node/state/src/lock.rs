@@ -94,6 +94,11 @@ impl Holder {
 }
 
 impl Lock {
+    /// Drops those in line who waited long enough.
+    fn forget_expired(&mut self, now: ClusterTime) {
+        self.waiting.retain(|ticket| now < ticket.until);
+    }
+
     /// The refusal of whoever needs the lock to be free.
     fn refusal(&self, now: ClusterTime) -> Refusal {
         let age_ms = now.0.saturating_sub(self.holder.since.0);
@@ -110,14 +115,13 @@ pub(crate) fn settle(slot: &mut Slot, now: ClusterTime) -> Option<Fence> {
 /// Takes the lock from its holder and gives it to the next in line.
 pub(crate) fn pass_on(slot: &mut Slot, now: ClusterTime) -> Option<Fence> {
     let lock = slot.as_mut()?;
-    while let Some(ticket) = lock.waiting.pop_front() {
-        if now < ticket.until {
-            lock.holder = Holder::granted(ticket, now);
-            return Some(lock.holder.fence);
-        }
-    }
-    *slot = None;
-    None
+    lock.forget_expired(now);
+    let Some(ticket) = lock.waiting.pop_front() else {
+        *slot = None;
+        return None;
+    };
+    lock.holder = Holder::granted(ticket, now);
+    Some(lock.holder.fence)
 }
 
 /// Whether the holder of `fence` may write: it holds the lock, by claim. Of a settled lock.
@@ -148,7 +152,8 @@ pub(crate) fn turn(slot: &Slot, fence: Fence, now: ClusterTime) -> Turn {
 }
 
 /// Puts a ticket in line, or says why not. Of a settled lock that is held.
-pub(crate) fn queue(lock: &mut Lock, ticket: Ticket) -> Result<(), Refusal> {
+pub(crate) fn queue(lock: &mut Lock, ticket: Ticket, now: ClusterTime) -> Result<(), Refusal> {
+    lock.forget_expired(now);
     if lock.waiting.len() >= Limits::WAITERS_MAX {
         return Err(Refusal::TooManyWaiters { max: Limits::WAITERS_MAX as u64 });
     }

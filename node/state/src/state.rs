@@ -239,8 +239,8 @@ impl State {
         &self.members
     }
 
-    /// Sessions that have not expired. (Exact but after a mass expiry, which is sorted out a few thousand
-    /// sessions per entry.)
+    /// Sessions in memory that have not expired. (After a mass expiry some that have still count, until a few thousand
+    /// per entry are sorted out; those revoked count until they are reaped.)
     #[must_use]
     pub fn live_sessions(&self) -> u64 {
         self.table

@@ -44,4 +44,11 @@ impl Clocks {
         let served = if elapsed > OUTAGE_MS { 0 } else { elapsed };
         Clocks { cluster: ClusterTime(self.cluster.0 + elapsed), served: ServedTime(self.served.0 + served) }
     }
+
+    /// The clocks once an outage of `by_ms` is counted: none of it is served time. A clock that would go beyond its
+    /// end stays there.
+    #[must_use]
+    pub fn jumped(self, by_ms: Millis) -> Clocks {
+        Clocks { cluster: ClusterTime(self.cluster.0.saturating_add(by_ms)), served: self.served }
+    }
 }

@@ -1,24 +1,36 @@
-//! The gRPC messages that the server side of a connection sent: HTTP/2 frames from its first byte on.
+//! The gRPC messages that one side of a connection sent: HTTP/2 frames from its first byte on.
 
 use std::collections::BTreeMap;
 
 const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
 
 /// Puts the bytes of one connection together again.
 #[derive(Debug, Default)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     unread: Vec<u8>,
     streams: BTreeMap<u32, Vec<u8>>,
+    ended: usize,
 }
 
 impl Connection {
+    /// How many streams this side has ended: requests sent whole, or calls answered whole.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended
+    }
+
     /// Takes the next bytes; returns the messages that they complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         self.unread.extend_from_slice(bytes);
         let mut messages = Vec::new();
         while let Some(frame) = self.take_frame() {
+            // In other kinds of frames this bit means something else.
+            if matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0 {
+                self.ended += 1;
+            }
             if frame.kind != DATA {
                 continue;
             }
@@ -91,6 +103,18 @@ mod tests {
             let mut messages = connection.push(&bytes[..cut]);
             messages.extend(connection.push(&bytes[cut..]));
             assert_eq!(messages, [vec![5], vec![7, 8, 9], vec![]], "cut at {cut}");
+            assert_eq!(connection.ended(), 0);
         }
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_last_data_or_its_trailers() {
+        let flagged = |kind, flags| vec![0, 0, 0, kind, flags, 0, 0, 0, 1];
+        let mut connection = Connection::default();
+        connection.push(&[flagged(DATA, END_STREAM), flagged(HEADERS, END_STREAM)].concat());
+        assert_eq!(connection.ended(), 2);
+        // The same bit acknowledges settings and pings.
+        connection.push(&[flagged(4, 1), flagged(6, 1), flagged(HEADERS, 4)].concat());
+        assert_eq!(connection.ended(), 2);
     }
 }

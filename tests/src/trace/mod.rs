@@ -5,12 +5,12 @@
 //! ```text
 //! line         one line of strace's output
 //! recording    a file of them: every call with its beginning and its end
-//! http2        the gRPC messages that a connection sent
+//! http2        the gRPC messages that one side of a connection sent
 //! durability   the check
 //! ```
 
 mod durability;
-mod http2;
+pub(crate) mod http2;
 mod line;
 mod recording;
 

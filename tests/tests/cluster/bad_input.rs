@@ -244,6 +244,67 @@ fn changes(live: &str) -> Vec<Case> {
             "ALREADY_EXISTS",
         ),
     ]
+    .into_iter()
+    .chain(newer(live))
+    .collect()
+}
+
+/// Locks, lists, revocation, stale reads.
+fn newer(live: &str) -> Vec<Case> {
+    let invalid = Code::InvalidArgument;
+    let (id, read) = (live.to_owned(), v1::GetRequest { id: live.to_owned(), ..Default::default() });
+    let lock = v1::LockRequest { id: id.clone(), ..Default::default() };
+    let unlock = v1::UnlockRequest { id: id.clone(), fence: 1 << 60, ..Default::default() };
+    let write = v1::WriteRequest { id: id.clone(), release: true, ..Default::default() };
+    let many = v1::TouchManyRequest { ids: vec![id.clone(); 1_001], ..Default::default() };
+    let both = v1::DeleteRequest { id: id.clone(), handle: "0".repeat(32), ..Default::default() };
+    let handle = v1::BreakLockRequest { handle: "XYZ".into(), ..Default::default() };
+    let list = v1::ListRequest::default();
+    let stranger = v1::RevokeRequest { principal: "stranger".into(), except_id: id, ..Default::default() };
+    vec![
+        case(
+            "lease of 1 ms",
+            Wire::Lock(v1::LockRequest { lease_ms: 1, ..lock.clone() }),
+            invalid,
+            "LEASE_OUT_OF_RANGE",
+        ),
+        case(
+            "wait for ever",
+            Wire::Lock(v1::LockRequest { wait_ms: u64::MAX, ..lock }),
+            invalid,
+            "WAIT_OUT_OF_RANGE",
+        ),
+        case("unlock by another's token", Wire::Unlock(unlock), Code::FailedPrecondition, "STALE_FENCE"),
+        case("release without a token", Wire::Write(write), invalid, "FENCE_REQUIRED"),
+        case("touch of 1001", Wire::TouchMany(many), invalid, "TOO_MANY_IDS"),
+        case("delete of two names", Wire::Delete(both), invalid, "CONTRADICTING_NAMES"),
+        case("break by no handle", Wire::BreakLock(handle), invalid, "INVALID_HANDLE"),
+        case(
+            "list from a made-up page",
+            Wire::List(v1::ListRequest { page_token: "made up".into(), ..list.clone() }),
+            invalid,
+            "INVALID_PAGE_TOKEN",
+        ),
+        case(
+            "list of pages too large",
+            Wire::List(v1::ListRequest { page_size: 1_001, ..list }),
+            invalid,
+            "INVALID_PAGE_SIZE",
+        ),
+        case("revoke of nobody", Wire::Revoke(v1::RevokeRequest::default()), invalid, "INVALID_PRINCIPAL"),
+        case(
+            "revoke but for another's",
+            Wire::Revoke(stranger),
+            Code::FailedPrecondition,
+            "NOT_OF_PRINCIPAL",
+        ),
+        case(
+            "a second old at most",
+            Wire::Get(v1::GetRequest { stale_ms: Some(1_000), ..read }),
+            invalid,
+            "STALENESS_OUT_OF_RANGE",
+        ),
+    ]
 }
 
 async fn unary(stub: &SessionsClient<Channel>, request: Wire) -> Result<(), Status> {
@@ -258,6 +319,13 @@ async fn unary(stub: &SessionsClient<Channel>, request: Wire) -> Result<(), Stat
                 Wire::Touch(request) => stub.touch(request).await.map(|answer| answer.map(drop)),
                 Wire::Delete(request) => stub.delete(request).await.map(|answer| answer.map(drop)),
                 Wire::Regenerate(request) => stub.regenerate(request).await.map(|answer| answer.map(drop)),
+                Wire::TouchMany(request) => stub.touch_many(request).await.map(|answer| answer.map(drop)),
+                Wire::Lock(request) => stub.lock(request).await.map(|answer| answer.map(drop)),
+                Wire::Unlock(request) => stub.unlock(request).await.map(|answer| answer.map(drop)),
+                Wire::BreakLock(request) => stub.break_lock(request).await.map(|answer| answer.map(drop)),
+                Wire::List(request) => stub.list(request).await.map(|answer| answer.map(drop)),
+                Wire::Revoke(request) => stub.revoke(request).await.map(|answer| answer.map(drop)),
+                other => panic!("{other:?} is not of the sessions service"),
             }
         }
     })

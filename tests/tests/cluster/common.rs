@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_client::{AttributeSelection, Client, GetOptions, NewSession, Position, SessionId};
+use quorate_client::{AttributeSelection, Client, Consistency, GetOptions, NewSession, Position, SessionId};
 use quorate_proto::v1;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_tests::{ClusterOptions, HarnessError, ProcessCluster, channel, new_id, status_of, until};
@@ -78,14 +78,14 @@ pub(crate) fn local(
     Ok(GetOptions {
         touch: false,
         attributes: AttributeSelection::All,
-        at_least: Some(at_least),
+        consistency: Consistency::AtLeast(at_least),
         node: Some(cluster.ports(node)?.client.to_string()),
     })
 }
 
 /// A linearizable read that renews nothing.
 pub(crate) fn looking() -> GetOptions {
-    GetOptions { touch: false, attributes: AttributeSelection::All, at_least: None, node: None }
+    GetOptions { touch: false, ..GetOptions::default() }
 }
 
 /// Asserts that every given node has the session with this attribute in its own memory.

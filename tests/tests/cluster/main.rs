@@ -6,8 +6,10 @@
 //! kills         everything acknowledged outlives kill -9 of one node and of all
 //! forwarding    any node takes any request, or names the leader
 //! exactly_once  a request id is carried out once, also across leaders
+//! loss_points   each mutation, retried after each point at which it can get lost, takes effect once
 //! reads         AT_LEAST on followers
 //! expiry        deadlines: never early, gone soon after
+//! cluster_time  wrong wall clocks, restarts and failovers expire nobody
 //! bad_input     a clear error, nothing changed, the node up
 //! garbage       the same for bytes that are no request at all
 //! data_dir      directories that a node must refuse
@@ -17,10 +19,13 @@
 //! services      health and reflection
 //! harness       a node that ended by itself is never left out
 //! full_disk     a node without space stops; the others serve on
+//! watching      events: none missing, on any node, over kills and restarts
+//! watched       who writes to a namespace, and what is seen of it
 //! ```
 
 mod bad_input;
 mod catch_up;
+mod cluster_time;
 mod common;
 mod data_dir;
 mod exactly_once;
@@ -30,8 +35,11 @@ mod full_disk;
 mod garbage;
 mod harness;
 mod kills;
+mod loss_points;
 mod peers;
 mod reads;
 mod restart;
 mod services;
 mod three_nodes;
+mod watched;
+mod watching;

@@ -1,6 +1,9 @@
 //! A cluster in memory, without Raft: nodes that fail on demand before one state that remembers request ids as the
 //! real one does. What reached it and what took effect is recorded.
 
+mod feed;
+mod locks;
+mod many;
 mod node;
 mod state;
 
@@ -28,6 +31,11 @@ impl Cluster {
     /// Looks at the state.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&self.state.lock())
+    }
+
+    /// Changes the state behind the client's back.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut self.state.lock())
     }
 
     /// Every operation but OpenClient that reached any node, in order.

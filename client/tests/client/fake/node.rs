@@ -60,6 +60,11 @@ struct Inner {
     messages: Mutex<Vec<usize>>,
     /// Messages that could not be read.
     unread: AtomicUsize,
+    /// Rises whenever all watches are to break.
+    breaks: watch::Sender<u64>,
+    /// How many events are sent again at the begin of a watch.
+    repeats: AtomicUsize,
+    refuses_watches: Mutex<Option<Status>>,
 }
 
 /// A node. It serves until the test's runtime ends.
@@ -86,6 +91,9 @@ impl Node {
             holds_open: AtomicBool::new(false),
             messages: Mutex::default(),
             unread: AtomicUsize::new(0),
+            breaks: watch::Sender::new(0),
+            repeats: AtomicUsize::new(0),
+            refuses_watches: Mutex::default(),
         };
         let node = Node { inner: Arc::new(inner) };
         let server = tonic::transport::Server::builder()
@@ -127,6 +135,42 @@ impl Node {
     /// Lets everything held go on.
     pub(crate) fn release(&self) {
         self.inner.released.send_replace(true);
+    }
+
+    /// Breaks every watch that it serves.
+    pub(crate) fn break_watches(&self) {
+        self.inner.breaks.send_modify(|breaks| *breaks += 1);
+    }
+
+    /// Has it send so many events again at the begin of each watch.
+    pub(crate) fn repeat(&self, events: usize) {
+        self.inner.repeats.store(events, Ordering::Relaxed);
+    }
+
+    /// Whether it takes no more watches, and why.
+    pub(crate) fn refuse_watches(&self, why: Option<Status>) {
+        *self.inner.refuses_watches.lock() = why;
+    }
+
+    /// How many watches it serves.
+    pub(crate) fn serving(&self) -> usize {
+        self.inner.breaks.receiver_count()
+    }
+
+    pub(super) fn breaks(&self) -> watch::Receiver<u64> {
+        self.inner.breaks.subscribe()
+    }
+
+    pub(super) fn repeats(&self) -> usize {
+        self.inner.repeats.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuses_watches(&self) -> Option<Status> {
+        self.inner.refuses_watches.lock().clone()
+    }
+
+    pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.inner.state.lock()
     }
 
     /// Operations per message received so far.
@@ -260,6 +304,19 @@ macro_rules! sessions {
                 Err(Status::unimplemented("unary"))
             })*
 
+            type WatchStream = ReceiverStream<Result<v1::WatchResponse, Status>>;
+
+            async fn watch(
+                &self,
+                request: Request<v1::WatchRequest>,
+            ) -> Result<Response<Self::WatchStream>, Status> {
+                let request = request.into_inner();
+                self.takes(&request)?;
+                let (told, events) = mpsc::channel(4);
+                tokio::spawn(self.clone().feed(request, told));
+                Ok(Response::new(ReceiverStream::new(events)))
+            }
+
             type PipelineStream = ReceiverStream<Result<v1::PipelineResponse, Status>>;
 
             async fn pipeline(
@@ -285,6 +342,12 @@ sessions! {
     touch TouchRequest TouchResponse,
     delete DeleteRequest DeleteResponse,
     regenerate RegenerateRequest RegenerateResponse,
+    touch_many TouchManyRequest TouchManyResponse,
+    lock LockRequest LockResponse,
+    unlock UnlockRequest UnlockResponse,
+    break_lock BreakLockRequest BreakLockResponse,
+    list ListRequest ListResponse,
+    revoke RevokeRequest RevokeResponse,
 }
 
 #[tonic::async_trait]

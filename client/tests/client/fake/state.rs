@@ -10,6 +10,9 @@ use quorate_proto::v1::{self, RequestId, write_request::Change};
 use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::feed::Feed;
+use super::locks::Locks;
+
 /// The real state's bound.
 const OUTCOMES_MAX: u64 = 4_096;
 
@@ -43,6 +46,10 @@ pub(crate) struct State {
     pub(crate) spread_max: u64,
     /// Addresses that Status names.
     pub(crate) members: Vec<String>,
+    pub(crate) locks: Locks,
+    pub(crate) feed: Feed,
+    /// Names and policies as they were put.
+    pub(crate) namespaces: BTreeMap<String, v1::Policy>,
 }
 
 /// An error as the real node makes it. The fact `retry_ms` becomes a RetryInfo.
@@ -69,12 +76,23 @@ pub(crate) fn error(code: Code, reason: &str, facts: &[(&str, &str)]) -> Answer 
 
 pub(crate) fn request_id(operation: &Operation) -> Option<RequestId> {
     match operation {
-        Operation::OpenClient(_) | Operation::Get(_) => None,
+        Operation::OpenClient(_)
+        | Operation::Get(_)
+        | Operation::List(_)
+        | Operation::GetNamespace(_)
+        | Operation::ListNamespaces(_) => None,
         Operation::Create(request) => request.request_id,
         Operation::Write(request) => request.request_id,
         Operation::Touch(request) => request.request_id,
         Operation::Delete(request) => request.request_id,
         Operation::Regenerate(request) => request.request_id,
+        Operation::TouchMany(request) => request.request_id,
+        Operation::Lock(request) => request.request_id,
+        Operation::Unlock(request) => request.request_id,
+        Operation::BreakLock(request) => request.request_id,
+        Operation::Revoke(request) => request.request_id,
+        Operation::PutNamespace(request) => request.request_id,
+        Operation::DeleteNamespace(request) => request.request_id,
     }
 }
 
@@ -105,7 +123,7 @@ impl State {
         answer
     }
 
-    fn position(&self) -> Option<v1::Position> {
+    pub(super) fn position(&self) -> Option<v1::Position> {
         Some(v1::Position { cluster: 7, index: self.effects.len() as u64 })
     }
 
@@ -124,7 +142,9 @@ impl State {
                 }
                 self.effects.push((request, create.attributes.get("n").cloned()));
                 let attributes = create.attributes.clone();
-                let session = v1::Session { version: 1, attributes, ..v1::Session::default() };
+                let (handle, principal) = (format!("{:032x}", self.effects.len()), create.principal.clone());
+                let session =
+                    v1::Session { version: 1, attributes, handle, principal, ..v1::Session::default() };
                 self.sessions.insert(create.id.clone(), session);
                 let (id, handle, position) = (create.id.clone(), "h".to_owned(), self.position());
                 Answer::Create(v1::CreateResponse { id, handle, version: 1, position })
@@ -144,9 +164,15 @@ impl State {
                 self.effects.push((request, None));
                 Answer::Delete(v1::DeleteResponse { position: self.position() })
             }
+            Operation::Regenerate(regenerate)
+                if self.locks.check(&regenerate.id, regenerate.fence).is_err() =>
+            {
+                error(Code::FailedPrecondition, "STALE_FENCE", &[])
+            }
             Operation::Regenerate(regenerate) => match self.sessions.remove(&regenerate.id) {
                 Some(session) => {
                     self.effects.push((request, None));
+                    self.locks.rename(&regenerate.id, &regenerate.new_id);
                     self.sessions.insert(regenerate.new_id.clone(), session);
                     let (id, handle) = (regenerate.new_id.clone(), "h".to_owned());
                     let position = self.position();
@@ -154,7 +180,17 @@ impl State {
                 }
                 None => error(Code::NotFound, "NOT_FOUND", &[]),
             },
+            Operation::Delete(delete) if !delete.handle.is_empty() => {
+                let before = self.sessions.len();
+                self.sessions.retain(|_, session| session.handle != delete.handle);
+                if self.sessions.len() == before {
+                    return error(Code::NotFound, "NOT_FOUND", &[]);
+                }
+                self.effects.push((request, None));
+                Answer::Delete(v1::DeleteResponse { position: self.position() })
+            }
             Operation::Touch(_) | Operation::Delete(_) => error(Code::NotFound, "NOT_FOUND", &[]),
+            _ => self.run_new(operation),
         }
     }
 
@@ -165,6 +201,12 @@ impl State {
         let current = session.version;
         if write.if_version.is_some_and(|wanted| wanted != current) {
             return error(Code::Aborted, "VERSION_CONFLICT", &[("current_version", &current.to_string())]);
+        }
+        if let Err(refused) = self.locks.check(&write.id, write.fence) {
+            return refused;
+        }
+        if write.release {
+            self.locks.free(&write.id);
         }
         match &write.change {
             Some(Change::Replace(replace)) => session.attributes = replace.attributes.clone(),

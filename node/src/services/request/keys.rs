@@ -63,7 +63,7 @@ impl Request {
                 | Operation::BreakLock { key, .. } => Keys::one(*key),
                 Operation::Regenerate(regenerate) => Keys::two(regenerate.key, regenerate.new_key),
                 Operation::TouchMany { keys, .. } => Keys::many(keys),
-                Operation::Revoke { except, .. } => except.map_or(Keys::None, Keys::one),
+                Operation::Revoke(revoke) => revoke.except.map_or(Keys::None, Keys::one),
                 Operation::PutNamespace { .. } | Operation::DeleteNamespace { .. } => Keys::None,
             },
             Work::OpenClient | Work::Mutate { .. } | Work::Query { .. } => Keys::None,

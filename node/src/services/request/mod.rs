@@ -15,7 +15,7 @@ mod attribute;
 mod keys;
 mod list;
 mod lock;
-mod name;
+pub(crate) mod name;
 mod namespace;
 mod page;
 mod read;

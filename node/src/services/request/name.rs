@@ -14,7 +14,7 @@ pub(super) fn session(namespace_name: &str, id: &str) -> Result<(Box<str>, Sessi
 }
 
 /// A namespace as session operations name it: empty means the default one.
-pub(super) fn namespace(name: &str) -> Result<Box<str>, Failure> {
+pub(crate) fn namespace(name: &str) -> Result<Box<str>, Failure> {
     let name = if name.is_empty() { quorate_state::DEFAULT_NAMESPACE } else { name };
     if is_namespace(name) {
         return Ok(name.into());
@@ -95,7 +95,7 @@ fn are_digits(text: &str) -> bool {
 }
 
 /// A signed-in user; empty: nobody.
-pub(super) fn principal(principal: &str) -> Result<Box<str>, Failure> {
+pub(crate) fn principal(principal: &str) -> Result<Box<str>, Failure> {
     if principal.len() > Limits::PRINCIPAL_BYTES_MAX {
         let message = format!(
             "the principal has {} bytes; at most {} are allowed",

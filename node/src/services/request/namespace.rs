@@ -22,7 +22,11 @@ pub(super) fn put(put: &v1::PutNamespaceRequest) -> Result<Request, Failure> {
             return Err(Failure::invalid("INVALID_MODE", "mode", message));
         }
     };
-    mutation(put.request_id.as_ref(), Operation::PutNamespace { name, change, create }, Reply::PutNamespace)
+    mutation(
+        put.request_id.as_ref(),
+        Operation::PutNamespace { name, change: change.into(), create },
+        Reply::PutNamespace,
+    )
 }
 
 pub(super) fn delete(delete: &v1::DeleteNamespaceRequest) -> Result<Request, Failure> {

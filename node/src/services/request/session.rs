@@ -2,8 +2,8 @@
 
 use quorate_proto::v1;
 use quorate_state::{
-    AttributeChange, CreateSession, Limits, Operation, RegenerateSession, SessionId, SessionKey, Timeouts,
-    WriteSession,
+    AttributeChange, CreateSession, Limits, Operation, RegenerateSession, RevokePrincipal, SessionId,
+    SessionKey, Timeouts, WriteSession,
 };
 
 use super::attribute::{attributes, patched};
@@ -106,7 +106,7 @@ pub(super) fn revoke(revoke: &v1::RevokeRequest) -> Result<Request, Failure> {
         "" => None,
         id => Some(SessionKey::derive(&namespace, &name::session_id("except_id", id)?)),
     };
-    let operation = Operation::Revoke { namespace, principal, except };
+    let operation = Operation::Revoke(RevokePrincipal { namespace, principal, except });
     mutation(revoke.request_id.as_ref(), operation, Reply::Revoke)
 }
 

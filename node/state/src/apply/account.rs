@@ -59,12 +59,21 @@ impl State {
 
     /// Tells watchers what happened to a session, as it is after the event.
     pub(super) fn tell(&mut self, key: SessionKey, session: &Session, what: Happening) {
-        if self.apply_version < ACCOUNTS_FROM {
-            return;
+        let event = self.event(key, session, what);
+        self.push_event(session.namespace, event);
+    }
+
+    /// As [`Self::tell`], of the session in a slot.
+    pub(super) fn tell_of(&mut self, slot: Slot, what: Happening) {
+        let Some(entry) = self.table.entry(slot) else { return };
+        if let Record::Live(session) = &entry.record {
+            let (namespace, event) = (session.namespace, self.event(entry.key, session, what));
+            self.push_event(namespace, event);
         }
-        let name = self.namespace_names.get(&session.namespace);
-        let Some(namespace) = name.and_then(|name| self.namespaces.get(name)) else { return };
-        let event = Event {
+    }
+
+    fn event(&self, key: SessionKey, session: &Session, what: Happening) -> Event {
+        Event {
             // The ring knows how many there were of this entry.
             cursor: Cursor { index: self.index, ordinal: 0 },
             at: self.clocks.cluster,
@@ -72,16 +81,17 @@ impl State {
             version: session.version,
             principal: session.principal.clone(),
             what,
-        };
-        self.events.push(namespace.id, event, &namespace.policy);
+        }
     }
 
-    /// As [`Self::tell`], of the session in a slot.
-    pub(super) fn tell_of(&mut self, slot: Slot, what: Happening) {
-        let Some(entry) = self.table.entry(slot) else { return };
-        if let Record::Live(session) = &entry.record {
-            let (key, session) = (entry.key, session.clone());
-            self.tell(key, &session, what);
+    /// Adds to the namespace's events, unless that was deleted.
+    fn push_event(&mut self, namespace: NamespaceId, event: Event) {
+        if self.apply_version < ACCOUNTS_FROM {
+            return;
+        }
+        let name = self.namespace_names.get(&namespace);
+        if let Some(namespace) = name.and_then(|name| self.namespaces.get(name)) {
+            self.events.push(namespace.id, event, &namespace.policy);
         }
     }
 }

@@ -31,7 +31,7 @@ impl State {
                 lock::check(&Some(lock.clone()), None, now)?;
             }
             let fence = ticket.fence;
-            lock::queue(lock, ticket)?;
+            lock::queue(lock, ticket, now)?;
             self.next_fence += 1;
             self.count(namespace, |counters| counters.lock_waits += 1);
             Outcome::Queued { fence }

@@ -28,6 +28,16 @@ use crate::header::member_digest;
 use crate::member::{Member, NodeId};
 use crate::outcome::{Outcome, Refusal};
 use crate::state::State;
+use crate::time::Clocks;
+
+/// How many records an entry sorts out whose deadlines it may have reached. After a mass expiry that is work for a
+/// while, which those who wait for their writes should not feel: ticks and reaping do the most of it.
+fn looks_max(command: &Command) -> usize {
+    match command {
+        Command::Tick { .. } | Command::Reap { .. } | Command::TimeJump { .. } => 2_048,
+        _ => 32,
+    }
+}
 
 impl Command {
     /// The apply version that a node must know to apply this command.
@@ -38,7 +48,8 @@ impl Command {
             Command::Tick { .. }
             | Command::OpenClient { .. }
             | Command::Reap { .. }
-            | Command::Announce { .. } => 1,
+            | Command::Announce { .. }
+            | Command::TimeJump { .. } => 1,
             Command::Operate { operation, .. } => operation.requires(),
             Command::ClaimLock(_) | Command::LeaveLine(_) | Command::SettleLocks { .. } => 2,
         }
@@ -67,7 +78,7 @@ impl Operation {
             | Operation::Lock(_)
             | Operation::Unlock(_)
             | Operation::BreakLock { .. }
-            | Operation::Revoke { .. }
+            | Operation::Revoke(_)
             | Operation::PutNamespace { .. }
             | Operation::DeleteNamespace { .. } => 2,
         }
@@ -81,9 +92,8 @@ impl State {
     /// memory, as those of [`Proposal::decode`] do. Never panics, whatever the proposal.
     pub fn apply(&mut self, index: u64, proposal: Proposal) -> Outcome {
         self.index = index;
-        self.clocks = self.clocks.advanced_to(proposal.stamp);
-        self.expiry.advance(self.clocks, &self.table);
-        self.clients.sweep(self.clocks.cluster);
+        let looks_max = looks_max(&proposal.command);
+        self.set_clocks(self.clocks.advanced_to(proposal.stamp), looks_max);
         let raises = matches!(proposal.command, Command::RaiseApplyVersion { .. });
         if !raises && proposal.command.requires() > self.apply_version {
             // Not remembered for a request id: the next try may find the version raised.
@@ -104,8 +114,19 @@ impl State {
             Command::SettleLocks { keys } => Ok(self.settle_locks(&keys)),
             Command::Announce { node, member } => self.announce(node, member),
             Command::RaiseApplyVersion { version } => self.raise_apply_version(version),
+            Command::TimeJump { by_ms } => {
+                self.set_clocks(self.clocks.jumped(by_ms), looks_max);
+                self.last_tick_wall_ms = self.last_tick_wall_ms.saturating_add(by_ms);
+                Ok(Outcome::Done)
+            }
         };
         result.unwrap_or_else(Outcome::Refused)
+    }
+
+    fn set_clocks(&mut self, clocks: Clocks, looks_max: usize) {
+        self.clocks = clocks;
+        self.expiry.advance(clocks, &self.table, looks_max);
+        self.clients.sweep(clocks.cluster);
     }
 
     fn announce(&mut self, node: NodeId, member: Member) -> Result<Outcome, Refusal> {

@@ -32,7 +32,7 @@ impl State {
             Operation::Lock(lock) => self.lock(lock),
             Operation::Unlock(holder) => self.unlock(&holder),
             Operation::BreakLock { namespace, key } => self.break_lock(&namespace, key),
-            Operation::Revoke { namespace, principal, except } => self.revoke(&namespace, &principal, except),
+            Operation::Revoke(revoke) => self.revoke(&revoke),
             Operation::PutNamespace { name, change, create } => self.put_namespace(&name, &change, create),
             Operation::DeleteNamespace { name } => self.delete_namespace(&name),
         };

@@ -1,6 +1,6 @@
 //! Revoke: all sessions of a principal at once.
 
-use crate::key::SessionKey;
+use crate::command::RevokePrincipal;
 use crate::outcome::{Outcome, Refusal};
 use crate::policy::Limits;
 use crate::revocation::Revocation;
@@ -8,12 +8,9 @@ use crate::state::State;
 
 impl State {
     /// Ends all sessions of a principal but one, in constant time: they are gone at once and reaped later.
-    pub(super) fn revoke(
-        &mut self,
-        namespace: &str,
-        principal: &str,
-        except: Option<SessionKey>,
-    ) -> Result<Outcome, Refusal> {
+    pub(super) fn revoke(&mut self, revoke: &RevokePrincipal) -> Result<Outcome, Refusal> {
+        let RevokePrincipal { namespace, principal, except } = revoke;
+        let (principal, except) = (principal.as_ref(), *except);
         let (id, _) = self.namespace(namespace).ok_or(Refusal::UnknownNamespace)?;
         let kept = match except {
             None => None,

@@ -1,13 +1,15 @@
 //! Short ways to say proposals, and a state to send them to.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttributeChange, Attributes, ClusterTime, Command, CreateSession, Frozen, Header, Member, Namespace,
-    Operation, Outcome, Policy, Proposal, Refusal, RegenerateSession, RequestId, Restore, RestoreError,
-    Session, SessionKey, State, Timeouts, WriteSession, encode_client, encode_record,
+    APPLY_VERSION, AttributeChange, Attributes, ClusterTime, Command, Counters, CreateSession, Frozen,
+    Header, LockSession, Member, MorePolicy, Namespace, Operation, Outcome, Policy, Proposal, Refusal,
+    RegenerateSession, RequestId, Restore, RestoreError, RevokePrincipal, Session, SessionKey, State,
+    Timeouts, Waiter, WriteSession, encode_client, encode_events, encode_record,
 };
 
 /// When the first entry of a test is stamped.
@@ -24,6 +26,7 @@ pub(crate) fn small_policy() -> Policy {
         session_bytes_max: 24,
         attributes_max: 3,
         tombstone_ms: 7_000,
+        more: MorePolicy::default(),
     }
 }
 
@@ -64,7 +67,34 @@ pub(crate) fn write(number: u8, change: AttributeChange) -> WriteSession {
         if_version: None,
         principal: None,
         timeouts: Timeouts::default(),
+        fence: None,
+        release: false,
     }
+}
+
+/// Takes a lock for 10 s, waiting for so long.
+pub(crate) fn lock(number: u8, wait_ms: u64) -> LockSession {
+    LockSession {
+        namespace: "default".into(),
+        key: key(number),
+        lease_ms: 10_000,
+        wait_ms,
+        fence: None,
+        owner: "here".into(),
+    }
+}
+
+pub(crate) fn waiter(number: u8, fence: u64) -> Waiter {
+    Waiter { namespace: "default".into(), key: key(number), fence }
+}
+
+/// Ends all of a principal's sessions, or all but one.
+pub(crate) fn revoke(principal: &str, except: Option<u8>) -> Operation {
+    Operation::Revoke(RevokePrincipal {
+        namespace: "default".into(),
+        principal: principal.into(),
+        except: except.map(key),
+    })
 }
 
 pub(crate) fn touch(number: u8) -> Operation {
@@ -80,6 +110,7 @@ pub(crate) fn regenerate(number: u8, new: u8) -> Operation {
         namespace: "default".into(),
         key: key(number),
         new_key: key(new),
+        fence: None,
     })
 }
 
@@ -93,12 +124,57 @@ pub(crate) fn member(incarnation: u64) -> Member {
     }
 }
 
-/// A state that also has the namespace [`SMALL`]. There is no command that makes one yet: it comes from a header.
-pub(crate) fn state_with_small() -> State {
+/// A state, and the index of the last entry applied to it.
+pub(crate) struct Replica {
+    pub(crate) state: State,
+    pub(crate) index: u64,
+}
+
+impl Replica {
+    /// As every cluster starts, before it knows anything of today.
+    pub(crate) fn first() -> Self {
+        Replica { state: State::new(), index: 0 }
+    }
+
+    /// Applies the next entry.
+    pub(crate) fn apply(&mut self, proposal: Proposal) -> Outcome {
+        self.index += 1;
+        self.state.apply(self.index, proposal)
+    }
+
+    /// As it comes back from bytes.
+    pub(crate) fn restored(&self, keep_slots: bool) -> Self {
+        Replica { state: restored(&self.state.freeze(), keep_slots), index: self.index }
+    }
+}
+
+impl Deref for Replica {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Replica {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+/// A state at today's apply version that also has the namespace [`SMALL`].
+pub(crate) fn state_with_small() -> Replica {
+    Replica { state: with_small(APPLY_VERSION), index: 0 }
+}
+
+/// A state that also has the namespace [`SMALL`], from a header.
+pub(crate) fn with_small(apply_version: u32) -> State {
     let mut header = State::new().freeze().header().clone();
     let mut namespaces: BTreeMap<_, _> = header.namespaces.as_ref().clone();
-    namespaces.insert(SMALL.into(), Namespace { id: 2, policy: small_policy() });
+    namespaces
+        .insert(SMALL.into(), Namespace { id: 2, policy: small_policy(), counters: Counters::default() });
     header.namespaces = Arc::new(namespaces);
+    (header.apply_version, header.next_namespace) = (apply_version, 3);
     // What the digest must be, a failed restore tells.
     match restore_empty(&header) {
         Err(RestoreError::Digest { found, .. }) => header.digest = found,
@@ -125,12 +201,15 @@ pub(crate) fn restored(frozen: &Frozen, keep_slots: bool) -> State {
     for (id, client) in frozen.clients() {
         restore.client(&encode_client(id, client)).unwrap();
     }
+    for (id, block) in frozen.event_blocks() {
+        restore.events(&encode_events(id, block)).unwrap();
+    }
     restore.finish().unwrap()
 }
 
 /// A state and the stamp of its next entry.
 pub(crate) struct Store {
-    pub(crate) state: State,
+    pub(crate) state: Replica,
     pub(crate) stamp: u64,
 }
 
@@ -181,7 +260,7 @@ impl Store {
     }
 
     pub(crate) fn get(&self, number: u8) -> Result<&Session, Refusal> {
-        self.state.lookup(&key(number), self.state.clocks())
+        self.state.lookup("default", &key(number), self.state.clocks())
     }
 
     pub(crate) fn attributes(&self, number: u8) -> Attributes {

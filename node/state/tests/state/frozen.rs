@@ -1,18 +1,21 @@
 //! Views that do not change while the state goes on.
 
 use proptest::prelude::*;
-use quorate_state::{ClientId, Frozen, Operation, Proposal, Slot, State, encode_client, encode_record};
+use quorate_state::{
+    ClientId, EventBlockId, Frozen, Operation, Proposal, Slot, encode_client, encode_events, encode_record,
+};
 
-use crate::base::{Store, create, delete, key, patch, restored};
+use crate::base::{Replica, Store, create, delete, key, patch, restored};
 use crate::script::{Player, Step, steps, wide_steps};
 
 /// All that a view shows, as bytes.
-type Shown = (Vec<u8>, Vec<(Slot, Vec<u8>)>, Vec<(ClientId, Vec<u8>)>);
+type Shown = (Vec<u8>, Vec<(Slot, Vec<u8>)>, Vec<(ClientId, Vec<u8>)>, Vec<(EventBlockId, Vec<u8>)>);
 
 fn shown(frozen: &Frozen) -> Shown {
     let records = frozen.records().map(|(slot, key, record)| (slot, encode_record(key, record)));
     let clients = frozen.clients().map(|(id, client)| (id, encode_client(id, client)));
-    (frozen.header().encode(), records.collect(), clients.collect())
+    let events = frozen.event_blocks().map(|(id, block)| (id, encode_events(id, block)));
+    (frozen.header().encode(), records.collect(), clients.collect(), events.collect())
 }
 
 proptest! {
@@ -34,7 +37,7 @@ proptest! {
 }
 
 /// Plays a script, and takes a view every so many steps.
-fn views_do_not_change(start: (Player, Vec<Proposal>, State), steps: &[Step], every: usize) {
+fn views_do_not_change(start: (Player, Vec<Proposal>, Replica), steps: &[Step], every: usize) {
     let (mut player, opening, mut state) = start;
     for proposal in opening {
         state.apply(proposal);

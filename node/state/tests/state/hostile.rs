@@ -6,10 +6,10 @@ use quorate_state::{
     encode_record,
 };
 
-use crate::base::{Store, delete, restored, touch};
+use crate::base::{Replica, Store, delete, restored, touch};
 use crate::script::{Player, steps};
 
-fn apply_and_check(state: &mut State, proposal: Proposal) {
+fn apply_and_check(state: &mut Replica, proposal: Proposal) {
     if State::supports(&proposal.command) {
         state.apply(proposal);
         let _ = state.reapable(10);
@@ -22,7 +22,7 @@ proptest! {
 
     #[test]
     fn random_bytes_as_proposals(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..20)) {
-        let mut state = State::new();
+        let mut state = Replica::first();
         for mut payload in payloads {
             for format in [payload.first().copied(), Some(Proposal::FORMAT)].into_iter().flatten() {
                 if let Some(first) = payload.first_mut() {
@@ -58,7 +58,7 @@ proptest! {
 
     #[test]
     fn random_bytes_as_parts_of_a_state(mut bytes in prop::collection::vec(any::<u8>(), 0..200), slot: u64) {
-        for format in [None, Some(1)] {
+        for format in [None, Some(1), Some(2)] {
             if let (Some(format), Some(first)) = (format, bytes.first_mut()) {
                 *first = format;
             }
@@ -107,11 +107,13 @@ fn parts_cut_short_or_long_or_of_another_format_are_refused() {
         let mut longer = bytes.clone();
         longer.push(0);
         assert!(decode_error(part, &longer).unwrap().contains("1 bytes too many"));
-        for format in [0, 2, 0x81, 255] {
+        for format in [0, 3, 0x81, 255] {
             let mut other = bytes.clone();
             other[0] = format;
             let error = decode_error(part, &other).unwrap();
-            assert!(error.contains(&format!("has format {format}; this version reads up to 1")), "{error}");
+            let known = [2, 2, 1][part];
+            let what = format!("has format {format}; this version reads up to {known}");
+            assert!(error.contains(&what), "{error}");
         }
     }
 }

@@ -291,11 +291,11 @@ fn announce_refuses_another_data_directory() {
 #[test]
 fn the_apply_version_never_falls() {
     let mut store = Store::new();
-    assert_eq!(store.state.apply_version(), 1);
-    assert_eq!(store.apply(Command::RaiseApplyVersion { version: 1 }), Outcome::Done);
-    let lower = store.apply(Command::RaiseApplyVersion { version: 0 });
-    assert_eq!(lower, refused(Refusal::ApplyVersionLower { current: 1 }));
-    assert!(State::supports(&Command::RaiseApplyVersion { version: 1 }));
-    assert!(!State::supports(&Command::RaiseApplyVersion { version: 2 }));
+    assert_eq!(store.state.apply_version(), 2);
+    assert_eq!(store.apply(Command::RaiseApplyVersion { version: 2 }), Outcome::Done);
+    let lower = store.apply(Command::RaiseApplyVersion { version: 1 });
+    assert_eq!(lower, refused(Refusal::ApplyVersionLower { current: 2 }));
+    assert!(State::supports(&Command::RaiseApplyVersion { version: 2 }));
+    assert!(!State::supports(&Command::RaiseApplyVersion { version: 3 }));
     assert!(State::supports(&Command::Tick { wall_ms: 0 }));
 }

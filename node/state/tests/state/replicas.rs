@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use quorate_state::{ClientId, Outcome, Proposal, Restore, Slot, State, encode_client, encode_record};
+use quorate_state::{
+    ClientId, EventBlockId, Outcome, Proposal, Restore, Slot, State, encode_client, encode_events,
+    encode_record,
+};
 
-use crate::base::restored;
+use crate::base::{Replica, restored};
 use crate::script::{Player, Step, steps, wide_steps};
 
 /// All proposals of a script, in order. (What is reaped depends on the state, so one is needed to make them.)
-fn proposals(start: (Player, Vec<Proposal>, State), steps: &[Step]) -> Vec<Proposal> {
+fn proposals(start: (Player, Vec<Proposal>, Replica), steps: &[Step]) -> Vec<Proposal> {
     let (mut player, mut all, mut state) = start;
     for proposal in all.clone() {
         state.apply(proposal);
@@ -24,7 +27,7 @@ fn proposals(start: (Player, Vec<Proposal>, State), steps: &[Step]) -> Vec<Propo
     all
 }
 
-fn apply_all(state: &mut State, proposals: &[Proposal]) -> Vec<Outcome> {
+fn apply_all(state: &mut Replica, proposals: &[Proposal]) -> Vec<Outcome> {
     proposals.iter().map(|proposal| state.apply(proposal.clone())).collect()
 }
 
@@ -34,6 +37,7 @@ struct Kept {
     header: Vec<u8>,
     records: BTreeMap<Slot, Vec<u8>>,
     clients: BTreeMap<ClientId, Vec<u8>>,
+    events: BTreeMap<EventBlockId, Vec<u8>>,
 }
 
 impl Kept {
@@ -54,6 +58,12 @@ impl Kept {
                 None => self.clients.remove(&id),
             };
         }
+        for id in changes.events {
+            match frozen.event_block(id) {
+                Some(block) => self.events.insert(id, encode_events(id, block)),
+                None => self.events.remove(&id),
+            };
+        }
     }
 
     fn restore(&self) -> State {
@@ -64,6 +74,9 @@ impl Kept {
         for bytes in self.clients.values() {
             restore.client(bytes).unwrap();
         }
+        for bytes in self.events.values() {
+            restore.events(bytes).unwrap();
+        }
         restore.finish().unwrap()
     }
 }
@@ -72,13 +85,17 @@ impl Kept {
 fn assert_equal(one: &State, other: &State) {
     assert_eq!(one.digest(), other.digest());
     assert_eq!(one.freeze().header(), other.freeze().header());
-    assert_eq!((one.live_sessions(), one.records()), (other.live_sessions(), other.records()));
+    assert_eq!(one.records(), other.records());
     let records = |state: &State| -> BTreeMap<_, _> {
         state.freeze().records().map(|(_, key, record)| (key, record.clone())).collect()
     };
     assert_eq!(records(one), records(other));
-    let due = |state: &State| state.reapable(1_000).into_iter().collect::<BTreeSet<_>>();
-    assert_eq!(due(one), due(other));
+    // An entry may reach more deadlines than it sorts out: what is left over is local, and gone from a restored replica.
+    let sorted_out = |state: &State| state.next_due().is_none_or(|due| due > state.clocks().cluster);
+    if sorted_out(one) && sorted_out(other) {
+        let due = |state: &State| state.reapable(1_000).into_iter().collect::<BTreeSet<_>>();
+        assert_eq!((due(one), one.live_sessions()), (due(other), other.live_sessions()));
+    }
 }
 
 proptest! {
@@ -138,7 +155,7 @@ fn goes_on_restored(proposals: &[Proposal], at: prop::sample::Index, slots: bool
     let (_, _, mut one) = Player::start();
     apply_all(&mut one, before);
     // Restoring checks the digest kept up by the entries against one computed from scratch.
-    let mut other = restored(&one.freeze(), slots);
+    let mut other = one.restored(slots);
     assert_equal(&one, &other);
     assert!(other.take_changes().is_empty());
     assert_eq!(apply_all(&mut one, after), apply_all(&mut other, after));
@@ -156,7 +173,7 @@ fn changes_are_all(proposals: &[Proposal], every: usize, again: usize) {
         assert_equal(&state, &kept.restore());
         if number == again {
             // A node restarts: what is kept must fit the slots that the restored state goes on with.
-            state = kept.restore();
+            state.state = kept.restore();
         }
     }
     assert!(state.take_changes().is_empty());

@@ -1,10 +1,8 @@
 //! Exactly once, and the client handles it hangs on.
 
-use quorate_state::{ClusterTime, Command, Limits, Operation, Outcome, Proposal, Refusal, State};
+use quorate_state::{ClusterTime, Command, Limits, Operation, Outcome, Proposal, Refusal};
 
-use crate::base::{
-    START, Store, attributes, create, delete, patch, refused, restored, touch, write, written,
-};
+use crate::base::{Replica, START, Store, attributes, create, delete, patch, refused, touch, write, written};
 
 const CLIENT: u64 = 77;
 
@@ -116,13 +114,13 @@ fn a_client_is_forgotten_after_an_hour_without_use() {
     assert_eq!(store.request((CLIENT, 2, 1), touch(1)), refused(Refusal::UnknownClient));
 }
 
-fn open(state: &mut State, stamp: u64, client: u64) -> Outcome {
+fn open(state: &mut Replica, stamp: u64, client: u64) -> Outcome {
     state.apply(Proposal { stamp: ClusterTime(stamp), command: Command::OpenClient { client } })
 }
 
 #[test]
 fn open_clients_are_bounded_and_forgotten_a_few_at_a_time() {
-    let mut state = State::new();
+    let mut state = Replica::first();
     let mut stamp = START;
     let max = u64::try_from(Limits::CLIENTS_MAX).unwrap();
     for client in 0..max {
@@ -137,7 +135,7 @@ fn open_clients_are_bounded_and_forgotten_a_few_at_a_time() {
         assert_eq!(state.clients(), Limits::CLIENTS_MAX);
     }
     stamp += 60_000;
-    let mut other = restored(&state.freeze(), false);
+    let mut other = state.restored(false);
     for state in [&mut state, &mut other] {
         assert_eq!(open(state, stamp, max), Outcome::ClientOpened(max));
         assert!(state.freeze().client(0).is_none() && state.freeze().client(1).is_some());
@@ -153,7 +151,7 @@ fn open_clients_are_bounded_and_forgotten_a_few_at_a_time() {
     assert!(stamp >= START + Limits::CLIENT_IDLE_MS);
     let left = state.clients();
     assert!((Limits::CLIENTS_MAX - 100..Limits::CLIENTS_MAX).contains(&left), "{left} are left");
-    let mut other = restored(&state.freeze(), false);
+    let mut other = state.restored(false);
     for state in [&mut state, &mut other] {
         assert_eq!(open(state, stamp, max + 1), Outcome::ClientOpened(max + 1));
     }

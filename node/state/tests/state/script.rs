@@ -7,11 +7,17 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::select;
 use quorate_state::{
-    AttributeChange, Attributes, ClusterTime, Command, CreateSession, Operation, Proposal, RegenerateSession,
-    RequestId, SessionKey, State, Timeouts, WriteSession,
+    AttributeChange, Attributes, ClusterTime, Command, CreateSession, Fence, LockSession, Operation,
+    Overflow, PolicyChange, Proposal, RegenerateSession, RequestId, RevokePrincipal, SessionKey, State,
+    Timeouts, Waiter, WriteSession,
 };
 
-use crate::base::{SMALL, START, create, key, member, state_with_small};
+use crate::base::{Replica, SMALL, START, create, key, member, state_with_small};
+
+/// Stands in a script for the token of whoever holds the session's lock by then.
+const HOLDERS: Fence = u64::MAX;
+/// And for that of the first in line, or of the holder where nobody waits.
+const NEXT: Fence = u64::MAX - 1;
 
 /// The clients that a script opens before its first step.
 pub(crate) const CLIENTS: [u64; 2] = [7, 8];
@@ -37,6 +43,8 @@ pub(crate) enum Action {
     Retry(usize),
     /// What the state says is due leaves memory.
     ReapDue,
+    /// Locks that the state says have lapsed go on.
+    SettleLapsed,
     /// More than an hour in which nothing comes but Ticks.
     Silence,
 }
@@ -70,14 +78,24 @@ impl fmt::Debug for Step {
 
 impl Player {
     /// With the script's state, its clients open.
-    pub(crate) fn start() -> (Player, Vec<Proposal>, State) {
+    pub(crate) fn start() -> (Player, Vec<Proposal>, Replica) {
         let player = Player { stamp: START, sent: Vec::new() };
-        let opening = CLIENTS.map(|client| player.stamped(Command::OpenClient { client })).to_vec();
+        let mut opening = CLIENTS.map(|client| player.stamped(Command::OpenClient { client })).to_vec();
+        let change = PolicyChange {
+            session_bytes_max: Some(24),
+            sessions_max: Some(Some(2)),
+            bytes_max: Some(Some(30)),
+            principal_sessions_max: Some(Some(1)),
+            ..PolicyChange::default()
+        };
+        let operation =
+            Operation::PutNamespace { name: EXTRA.into(), change: change.into(), create: Some(true) };
+        opening.push(player.stamped(Command::Operate { request: None, operation }));
         (player, opening, state_with_small())
     }
 
     /// As [`Self::start`], for [`wide_steps`].
-    pub(crate) fn start_wide() -> (Player, Vec<Proposal>, State) {
+    pub(crate) fn start_wide() -> (Player, Vec<Proposal>, Replica) {
         let (player, mut opening, state) = Player::start();
         opening.extend((0..WIDE).map(|number| {
             let create = CreateSession { key: wide_key(number), ..create(0) };
@@ -93,12 +111,15 @@ impl Player {
     pub(crate) fn play(&mut self, step: &Step, state: &State) -> Vec<Proposal> {
         self.stamp = self.stamp.saturating_add_signed(step.advance_ms);
         let command = match &step.action {
-            Action::Send(command) => command.clone(),
+            Action::Send(command) => resolved(command.clone(), state),
             Action::Retry(back) => {
                 let at = self.sent.len().checked_sub(back + 1);
                 at.map_or(Command::Tick { wall_ms: 1 }, |at| self.sent[at].clone())
             }
             Action::ReapDue => Command::Reap { keys: state.reapable(1_000) },
+            Action::SettleLapsed => {
+                Command::SettleLocks { keys: state.lapsed_locks(ClusterTime(self.stamp), 1_000) }
+            }
             Action::Silence => {
                 let ticks = (0..62).map(|_| {
                     self.stamp = self.stamp.max(state.clocks().cluster.0) + 60_000;
@@ -108,15 +129,52 @@ impl Player {
             }
         };
         self.sent.push(command.clone());
-        vec![self.stamped(command)]
+        let proposal = self.stamped(command);
+        if let Command::TimeJump { by_ms } = proposal.command {
+            // The leader's estimate goes along, or time would stand still for a while after each jump.
+            self.stamp = self.stamp.saturating_add(by_ms);
+        }
+        vec![proposal]
     }
+}
+
+/// With the tokens that a command's stand-ins stand for.
+fn resolved(mut command: Command, state: &State) -> Command {
+    let (key, fence) = match &mut command {
+        Command::ClaimLock(waiter) | Command::LeaveLine(waiter) => (waiter.key, &mut waiter.fence),
+        Command::Operate {
+            operation:
+                Operation::Write(WriteSession { key, fence: Some(fence), .. })
+                | Operation::Regenerate(RegenerateSession { key, fence: Some(fence), .. })
+                | Operation::Lock(LockSession { key, fence: Some(fence), .. })
+                | Operation::Unlock(Waiter { key, fence, .. }),
+            ..
+        } => (*key, fence),
+        _ => return command,
+    };
+    let clocks = state.clocks();
+    let lock = state.namespaces().find_map(|(name, ..)| {
+        let session = state.lookup(name, &key, clocks).ok()?;
+        session.lock_at(clocks.cluster).map(std::borrow::Cow::into_owned)
+    });
+    match (*fence, lock) {
+        (HOLDERS, Some(lock)) => *fence = lock.holder.fence,
+        (NEXT, Some(lock)) => {
+            let granted = (!lock.holder.claimed).then_some(lock.holder.fence);
+            let first = granted.or(lock.waiting.front().map(|ticket| ticket.fence));
+            *fence = first.unwrap_or(lock.holder.fence);
+        }
+        (HOLDERS | NEXT, None) => *fence = 1,
+        _ => {}
+    }
+    command
 }
 
 type Keys = BoxedStrategy<SessionKey>;
 
 pub(crate) fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
     let few = select(KEYS.as_slice()).prop_map(key).boxed();
-    prop::collection::vec(step(few), 1..=length)
+    prop::collection::vec(step(few), length..=length + 10)
 }
 
 /// Steps on many keys, those around the borders of chunks and of words of marks more often.
@@ -146,6 +204,7 @@ fn step(keys: Keys) -> impl Strategy<Value = Step> {
         30 => command(keys).prop_map(Action::Send),
         4 => (0_usize..5).prop_map(Action::Retry),
         2 => Just(Action::ReapDue),
+        1 => Just(Action::SettleLapsed),
     ];
     let step = (advance_ms, action).prop_map(|(advance_ms, action)| Step { advance_ms, action });
     prop_oneof![200 => step, 1 => Just(Step { advance_ms: 0, action: Action::Silence })]
@@ -157,8 +216,12 @@ fn command(keys: Keys) -> impl Strategy<Value = Command> {
         1 => (7_u64..10).prop_map(|client| Command::OpenClient { client }),
         1 => prop::collection::vec(keys.clone(), 0..4).prop_map(|keys| Command::Reap { keys }),
         1 => (1_u64..3, 1_u64..3).prop_map(|(node, number)| Command::Announce { node, member: member(number) }),
-        1 => (0_u32..2).prop_map(|version| Command::RaiseApplyVersion { version }),
-        34 => (prop::option::of(request()), operation(keys))
+        1 => (1_u32..3).prop_map(|version| Command::RaiseApplyVersion { version }),
+        2 => waiter(keys.clone()).prop_map(Command::ClaimLock),
+        1 => waiter(keys.clone()).prop_map(Command::LeaveLine),
+        1 => prop::collection::vec(keys.clone(), 0..4).prop_map(|keys| Command::SettleLocks { keys }),
+        1 => (0_u64..30_000).prop_map(|by_ms| Command::TimeJump { by_ms }),
+        44 => (prop::option::weighted(0.3, request()), operation(keys))
             .prop_map(|(request, operation)| Command::Operate { request, operation }),
     ]
 }
@@ -175,15 +238,95 @@ fn request() -> impl Strategy<Value = RequestId> {
 
 /// Each key is mostly used in one namespace.
 fn place(keys: &Keys) -> impl Strategy<Value = (Box<str>, SessionKey)> + use<> {
-    (keys.clone(), 0..20_u8).prop_map(|(key, stray)| {
-        let home = if key.0[0] <= 2 { "default" } else { SMALL };
+    (keys.clone(), 0..40_u8).prop_map(|(key, stray)| {
+        let home = match key.0[0] {
+            1 => "default",
+            2 => SMALL,
+            _ => EXTRA,
+        };
         let namespace = match stray {
             0 => "nowhere",
             1 => "default",
             2 => SMALL,
+            3 => EXTRA,
             _ => home,
         };
         (namespace.into(), key)
+    })
+}
+
+/// A namespace that comes and goes.
+pub(crate) const EXTRA: &str = "extra";
+
+fn fence() -> impl Strategy<Value = Fence> {
+    prop_oneof![6 => Just(HOLDERS), 3 => Just(NEXT), 1 => 0_u64..12]
+}
+
+fn waiter(keys: Keys) -> impl Strategy<Value = Waiter> {
+    let fence = prop_oneof![4 => Just(NEXT), 1 => Just(HOLDERS), 1 => 0_u64..12];
+    (place(&keys), fence).prop_map(|((namespace, key), fence)| Waiter { namespace, key, fence })
+}
+
+fn lock(keys: &Keys) -> impl Strategy<Value = Operation> + use<> {
+    let lease_ms = prop_oneof![4 => 1_000_u64..20_000, 1 => select([0, u64::MAX].as_slice())];
+    let wait_ms = prop_oneof![2 => Just(0), 3 => 500_u64..20_000, 1 => Just(u64::MAX)];
+    let fence = prop_oneof![4 => Just(None), 1 => fence().prop_map(Some)];
+    let owner = select(["", "one", "two"].as_slice()).prop_map(Box::from);
+    (place(keys), lease_ms, wait_ms, fence, owner).prop_map(
+        |((namespace, key), lease_ms, wait_ms, fence, owner)| {
+            Operation::Lock(LockSession { namespace, key, lease_ms, wait_ms, fence, owner })
+        },
+    )
+}
+
+fn revoke(keys: &Keys) -> impl Strategy<Value = Operation> + use<> {
+    (place(keys), principal(), any::<bool>()).prop_map(|((namespace, key), principal, keep)| {
+        Operation::Revoke(RevokePrincipal { namespace, principal, except: keep.then_some(key) })
+    })
+}
+
+fn namespace_name() -> impl Strategy<Value = Box<str>> {
+    select([SMALL, EXTRA, "default", "nowhere"].as_slice()).prop_map(Box::from)
+}
+
+fn put_namespace() -> impl Strategy<Value = Operation> {
+    // Never "nowhere": it must stay what its name says. The default stays without quotas.
+    let name = select([SMALL, EXTRA, EXTRA, EXTRA, "default"].as_slice());
+    (name, policy_change(), prop::option::weighted(0.4, any::<bool>())).prop_map(|(name, change, create)| {
+        let change = if name == "default" { PolicyChange::default() } else { change };
+        Operation::PutNamespace { name: name.into(), change: change.into(), create }
+    })
+}
+
+fn policy_change() -> impl Strategy<Value = PolicyChange> {
+    let limits = (
+        prop::option::weighted(0.3, prop::option::weighted(0.7, 0_u64..4)),
+        prop::option::weighted(0.3, prop::option::weighted(0.7, 0_u64..60)),
+        prop::option::weighted(0.3, prop::option::weighted(0.9, 0_u32..3)),
+        prop::option::weighted(0.4, select([Overflow::Refuse, Overflow::EndOldest].as_slice())),
+    );
+    let times = (
+        prop::option::weighted(0.3, prop::option::of(select([0_u64, 2_000, 9_000].as_slice()))),
+        prop::option::weighted(0.3, prop::option::of(select([500_u64, 1_500, 4_000].as_slice()))),
+        prop::option::weighted(0.2, prop::option::of(select([0_u64, 5_000, 300_000].as_slice()))),
+        prop::option::weighted(0.2, select([0_u64, 1_000, 7_000].as_slice())),
+    );
+    let events = (
+        prop::option::weighted(0.2, select([0_u32, 3, 70, 1_000_001].as_slice())),
+        prop::option::weighted(0.2, select([0_u64, 1_000, 9_000].as_slice())),
+    );
+    (limits, times, events).prop_map(|(limits, times, events)| PolicyChange {
+        sessions_max: limits.0,
+        bytes_max: limits.1,
+        principal_sessions_max: limits.2,
+        principal_overflow: limits.3,
+        anonymous_idle_ms: times.0,
+        granule_ms: times.1,
+        default_idle_ms: times.2,
+        tombstone_ms: times.3,
+        events_max: events.0,
+        events_bytes_max: events.1,
+        ..PolicyChange::default()
     })
 }
 
@@ -194,17 +337,51 @@ fn operation(keys: Keys) -> impl Strategy<Value = Operation> {
         },
     );
     let if_version = prop_oneof![3 => Just(None), 1 => (1_u64..4).prop_map(Some)];
-    let write = (place(&keys), change(), if_version, prop::option::of(principal()), timeouts()).prop_map(
-        |((namespace, key), change, if_version, principal, timeouts)| {
-            Operation::Write(WriteSession { namespace, key, change, if_version, principal, timeouts })
+    let fenced = (prop::option::weighted(0.3, fence()), any::<bool>());
+    let principals = prop::option::of(principal());
+    let write = (place(&keys), change(), if_version, principals, timeouts(), fenced).prop_map(
+        |((namespace, key), change, if_version, principal, timeouts, (fence, release))| {
+            Operation::Write(WriteSession {
+                namespace,
+                key,
+                change,
+                if_version,
+                principal,
+                timeouts,
+                fence,
+                release,
+            })
         },
     );
     let touch = place(&keys).prop_map(|(namespace, key)| Operation::Touch { namespace, key });
     let delete = place(&keys).prop_map(|(namespace, key)| Operation::Delete { namespace, key });
-    let regenerate = (place(&keys), keys).prop_map(|((namespace, key), new_key)| {
-        Operation::Regenerate(RegenerateSession { namespace, key, new_key })
+    let many =
+        (place(&keys), prop::collection::vec(keys.clone(), 0..4)).prop_map(|((namespace, key), mut keys)| {
+            keys.push(key);
+            Operation::TouchMany { namespace, keys }
+        });
+    let fenced = prop::option::weighted(0.3, fence());
+    let regenerate = (place(&keys), keys.clone(), fenced).prop_map(|((namespace, key), new_key, fence)| {
+        Operation::Regenerate(RegenerateSession { namespace, key, new_key, fence })
     });
-    prop_oneof![10 => create, 8 => write, 3 => touch, 1 => delete, 2 => regenerate]
+    let unlock = (place(&keys), fence())
+        .prop_map(|((namespace, key), fence)| Operation::Unlock(Waiter { namespace, key, fence }));
+    let break_lock = place(&keys).prop_map(|(namespace, key)| Operation::BreakLock { namespace, key });
+    let delete_namespace = namespace_name().prop_map(|name| Operation::DeleteNamespace { name });
+    prop_oneof![
+        24 => create,
+        18 => write,
+        5 => touch,
+        2 => many,
+        2 => delete,
+        4 => regenerate,
+        12 => lock(&keys),
+        3 => unlock,
+        1 => break_lock,
+        3 => revoke(&keys),
+        7 => put_namespace(),
+        1 => delete_namespace,
+    ]
 }
 
 fn name() -> impl Strategy<Value = Box<str>> {

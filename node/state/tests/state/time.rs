@@ -1,8 +1,8 @@
 //! Clocks, deadlines and reaping.
 
 use quorate_state::{
-    ADVANCE_MS_MAX, AttributeChange, Clocks, ClusterTime, Command, Limits, Operation, Outcome, Refusal,
-    ServedTime,
+    ADVANCE_MS_MAX, AttributeChange, Clocks, ClusterTime, Command, Limits, Operation, Outcome, Proposal,
+    Refusal, ServedTime, State,
 };
 
 use crate::base::{START, Store, create, delete, key, refused, regenerate, timeouts, touch, write, written};
@@ -81,8 +81,9 @@ fn an_outage_costs_no_idle_time_but_absolute_time() {
 #[test]
 fn a_reader_ahead_of_the_state_sees_the_expiry() {
     let store = store_with(Some(10_000), None);
-    let ahead =
-        |ms| store.state.lookup(&key(1), clocks(START + ms, START + ms)).map(|session| session.version);
+    let ahead = |ms| {
+        store.state.lookup("default", &key(1), clocks(START + ms, START + ms)).map(|session| session.version)
+    };
     assert_eq!(ahead(10_999), Ok(1));
     assert_eq!(ahead(11_000), Err(Refusal::NotFound));
 }
@@ -112,11 +113,13 @@ fn a_session_without_timeouts_needs_no_touch() {
     assert!(!session.needs_touch(clocks(START + 500, START + 500)));
     assert!(session.needs_touch(clocks(START + 501, START + 501)));
     let mut endless = session;
+    endless.idle_ms = None;
     endless.timeouts = timeouts(None, None);
     assert!(!endless.needs_touch(clocks(u64::MAX, u64::MAX)));
     assert!(!endless.is_expired(clocks(u64::MAX, u64::MAX)));
     assert_eq!(endless.remaining_ms(clocks(START, START)), None);
     // A timeout that no clock reaches must not overflow.
+    endless.idle_ms = Some(u64::MAX);
     endless.timeouts = timeouts(u64::MAX, u64::MAX);
     assert_eq!(endless.remaining_ms(clocks(START, START)), Some(u64::MAX - START));
     store.tick();
@@ -176,6 +179,49 @@ fn next_due_is_never_late() {
 }
 
 #[test]
+fn a_time_jump_is_an_outage_however_short_or_long() {
+    let mut store = store_with(Some(10_000), Some(100_000));
+    store.apply(Command::Tick { wall_ms: 5_000_000 });
+    for by_ms in [1_000, 98_999] {
+        assert_eq!(store.apply(Command::TimeJump { by_ms }), Outcome::Done);
+        store.stamp += by_ms;
+        assert_eq!(store.state.clocks(), clocks(store.stamp, START));
+    }
+    // Longer than a stamp may advance, and not served: the idle timeout is where it was.
+    assert_eq!(store.get(1).unwrap().remaining_ms(store.state.clocks()), Some(1));
+    assert_eq!(store.state.last_tick_wall_ms(), 5_099_999, "the next leader must not count it again");
+    assert_eq!(store.apply(Command::TimeJump { by_ms: 1 }), Outcome::Done);
+    assert_eq!(store.get(1).unwrap_err(), Refusal::NotFound);
+    assert_eq!(store.state.reapable(10), [key(1)], "at once, not with the next entry");
+}
+
+#[test]
+fn a_time_jump_beyond_the_end_of_time_ends_there() {
+    let mut store = store_with(Some(10_000), Some(100_000));
+    store.apply(Command::OpenClient { client: 7 });
+    store.apply(Command::TimeJump { by_ms: u64::MAX });
+    store.apply(Command::TimeJump { by_ms: 1 });
+    assert_eq!(store.state.clocks(), clocks(u64::MAX, START));
+    assert_eq!(store.state.last_tick_wall_ms(), u64::MAX);
+    assert_eq!((store.get(1).unwrap_err(), store.state.clients()), (Refusal::NotFound, 0));
+    // It all still works: what is made then has no absolute deadline that comes.
+    assert_eq!(store.create(2), written(1));
+    assert_eq!(store.run(delete(2)), Outcome::Done);
+    assert_eq!(store.create(3), written(1));
+    store.stamp = u64::MAX;
+    store.tick();
+    assert!(store.get(3).is_ok());
+}
+
+#[test]
+fn a_time_jump_is_written_as_ever() {
+    let proposal = Proposal { stamp: ClusterTime(START), command: Command::TimeJump { by_ms: 3_600_000 } };
+    assert_eq!(hex::encode(proposal.encode()), "0280d095ffbc310980dddb01");
+    assert_eq!(Proposal::decode(&proposal.encode()).unwrap(), proposal);
+    assert!(State::supports(&proposal.command));
+}
+
+#[test]
 fn a_mass_expiry_is_sorted_out_a_few_thousand_at_a_time() {
     let mut store = Store::new();
     for number in 0..10_000_u128 {
@@ -186,11 +232,13 @@ fn a_mass_expiry_is_sorted_out_a_few_thousand_at_a_time() {
     }
     store.stamp += 3_000;
     store.tick();
-    assert_eq!(store.state.reapable(20_000).len(), 4_096);
+    assert_eq!(store.state.reapable(20_000).len(), 2_048);
     // All are gone at once, sorted out or not.
     let last = quorate_state::SessionKey(9_999_u128.to_le_bytes());
-    assert_eq!(store.state.lookup(&last, store.state.clocks()), Err(Refusal::NotFound));
-    for _ in 0..2 {
+    assert_eq!(store.state.lookup("default", &last, store.state.clocks()), Err(Refusal::NotFound));
+    store.run(touch(9));
+    assert_eq!(store.state.reapable(20_000).len(), 2_048 + 32, "a client's entry does little of it");
+    for _ in 0..4 {
         store.tick();
     }
     assert_eq!((store.state.reapable(20_000).len(), store.state.live_sessions()), (10_000, 0));

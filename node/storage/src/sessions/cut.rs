@@ -20,7 +20,7 @@ pub struct Cut {
     pub position: AppliedPosition,
     /// The state there.
     pub frozen: Frozen,
-    /// Every slot and client that may differ from the cut before.
+    /// Every slot, client and block of events that may differ from the cut before.
     pub changes: Changes,
 }
 
@@ -30,11 +30,12 @@ impl Cut {
     pub(crate) fn after(mut self, earlier: Cut) -> Cut {
         merge(&mut self.changes.slots, earlier.changes.slots);
         merge(&mut self.changes.clients, earlier.changes.clients);
+        merge(&mut self.changes.events, earlier.changes.events);
         self
     }
 }
 
-fn merge(into: &mut Vec<u64>, from: Vec<u64>) {
+fn merge<T: Ord>(into: &mut Vec<T>, from: Vec<T>) {
     into.extend(from);
     into.sort_unstable();
     into.dedup();
@@ -43,9 +44,9 @@ fn merge(into: &mut Vec<u64>, from: Vec<u64>) {
 /// What a write did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteReport {
-    /// Records and clients written.
+    /// Records, clients and blocks of events written.
     pub written: u64,
-    /// Records and clients removed.
+    /// Records, clients and blocks of events removed.
     pub removed: u64,
     /// Bytes handed to the store, keys and checksums included.
     pub bytes: u64,

@@ -5,13 +5,15 @@
 //! 'm' 'p'          part u16    the position
 //! 's' slot u64     part u16    a session or tombstone
 //! 'c' client u64   part u16    a client handle
+//! 'e' namespace u32 block u64 part u16    a block of events
 //! ```
-//! Numbers are big-endian, so that keys sort as they do. Everything is in one tree, for one batch.
+//! Numbers are big-endian, so that keys sort as they do: blocks of events come in the order in which they are restored.
+//! Everything is in one tree, for one batch.
 
 use std::fmt;
 
 use bytes::Bytes;
-use quorate_state::{ClientId, Frozen, Slot, encode_client, encode_record};
+use quorate_state::{ClientId, EventBlockId, Frozen, Slot, encode_client, encode_events, encode_record};
 
 use crate::sessions::{AppliedPosition, Cut};
 
@@ -24,6 +26,7 @@ pub(crate) enum Item {
     Position,
     Record(Slot),
     Client(ClientId),
+    Events(EventBlockId),
 }
 
 impl Item {
@@ -35,6 +38,9 @@ impl Item {
             Item::Position => b"mp".to_vec(),
             Item::Record(slot) => numbered(b's', slot),
             Item::Client(client) => numbered(b'c', client),
+            Item::Events((namespace, block)) => {
+                [b"e".as_slice(), &namespace.to_be_bytes(), &block.to_be_bytes()].concat()
+            }
         }
     }
 
@@ -53,6 +59,10 @@ impl Item {
             (b'm', b"p") => Item::Position,
             (b's', slot) => Item::Record(u64::from_be_bytes(slot.try_into().ok()?)),
             (b'c', client) => Item::Client(u64::from_be_bytes(client.try_into().ok()?)),
+            (b'e', block) => {
+                let (namespace, block) = block.split_first_chunk::<4>()?;
+                Item::Events((u32::from_be_bytes(*namespace), u64::from_be_bytes(block.try_into().ok()?)))
+            }
             _ => return None,
         };
         Some((item, u16::from_be_bytes(*part)))
@@ -66,6 +76,9 @@ impl fmt::Display for Item {
             Item::Position => write!(f, "the position"),
             Item::Record(slot) => write!(f, "slot {slot}"),
             Item::Client(client) => write!(f, "client {client:016x}"),
+            Item::Events((namespace, block)) => {
+                write!(f, "block {block} of the events of namespace {namespace}")
+            }
         }
     }
 }
@@ -84,7 +97,11 @@ pub(crate) fn edits(cut: &Cut) -> impl Iterator<Item = Edit> {
         let client = frozen.client(*id).map(|client| encode_client(*id, client));
         (Item::Client(*id), client)
     });
-    small(position, frozen).into_iter().chain(records).chain(clients)
+    let events = changes.events.iter().map(|id| {
+        let block = frozen.event_block(*id).map(|block| encode_events(*id, block));
+        (Item::Events(*id), block)
+    });
+    small(position, frozen).into_iter().chain(records).chain(clients).chain(events)
 }
 
 /// All of a state.
@@ -96,7 +113,8 @@ pub(crate) fn everything(
         frozen.records().map(|(slot, key, record)| (Item::Record(slot), encode_record(key, record)));
     let clients = frozen.clients().map(|(id, client)| (Item::Client(id), encode_client(id, client)));
     let small = small(position, frozen).into_iter().filter_map(|(item, bytes)| Some((item, bytes?)));
-    small.chain(records).chain(clients)
+    let events = frozen.event_blocks().map(|(id, block)| (Item::Events(id), encode_events(id, block)));
+    small.chain(records).chain(clients).chain(events)
 }
 
 fn small(position: &AppliedPosition, frozen: &Frozen) -> [Edit; 2] {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use quorate_state::{Frozen, Restore, RestoreError, State};
+use quorate_state::{Frozen, Restore, RestoreError, State, encode_client, encode_events, encode_record};
 
 use crate::error::{REMEDY_NEW_ID, StorageError};
 use crate::floor::SessionsFloor;
@@ -76,6 +76,7 @@ pub(crate) fn load(database: &Database, counts: &mut PartCounts) -> Result<Optio
             Item::Header | Item::Position => Ok(()),
             Item::Record(slot) => restore.insert_at(slot, &value),
             Item::Client(_) => restore.client(&value),
+            Item::Events(_) => restore.events(&value),
         };
         restored.map_err(|error| corrupt(path, format!("{item}: {error}")))
     })?;
@@ -133,7 +134,8 @@ pub(crate) fn verify(
             Err(corrupt(path, format!("{item} is not what was written")))
         }
     })?;
-    let written = 2 + frozen.header().records + frozen.header().clients;
+    let header = frozen.header();
+    let written = 2 + header.records + header.clients + header.event_blocks;
     if found != written {
         return Err(corrupt(path, format!("{found} items were found where {written} were written")));
     }
@@ -153,7 +155,6 @@ impl<'a> Expected<'a> {
     }
 
     fn is(&mut self, item: Item, value: &[u8]) -> bool {
-        use quorate_state::{encode_client, encode_record};
         match item {
             Item::Header | Item::Position => {
                 self.small.iter().any(|(at, bytes)| *at == item && bytes == value)
@@ -163,6 +164,9 @@ impl<'a> Expected<'a> {
             }
             Item::Client(id) => {
                 self.frozen.client(id).is_some_and(|client| encode_client(id, client) == value)
+            }
+            Item::Events(id) => {
+                self.frozen.event_block(id).is_some_and(|block| encode_events(id, block) == value)
             }
         }
     }

@@ -41,6 +41,7 @@ impl MemoryStore {
                 Item::Header | Item::Position => {}
                 Item::Record(slot) => restore.insert_at(*slot, value)?,
                 Item::Client(_) => restore.client(value)?,
+                Item::Events(_) => restore.events(value)?,
             }
         }
         let records = restore.header().records;

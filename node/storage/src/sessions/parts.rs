@@ -114,15 +114,17 @@ impl Assembler {
     }
 }
 
-/// How many parts the items in a store have: only those of more than one are listed, and they are few.
+/// How many parts the items in a store have. Of records and clients only those of more than one are listed, which are few;
+/// blocks of events are all listed (at most some 50,000), since many come and go without ever reaching the store.
 #[derive(Default)]
 pub(crate) struct PartCounts(BTreeMap<Item, u16>);
 
 impl PartCounts {
-    /// Notes an item's parts (0: it is gone); gives what there may have been before (1 for what is not listed).
+    /// Notes an item's parts (0: it is gone); gives what there may have been before.
     pub(crate) fn set(&mut self, item: Item, parts: u16) -> u16 {
-        let before = if parts > 1 { self.0.insert(item, parts) } else { self.0.remove(&item) };
-        before.unwrap_or(1)
+        let unlisted = u16::from(!matches!(item, Item::Events(_)));
+        let before = if parts > unlisted { self.0.insert(item, parts) } else { self.0.remove(&item) };
+        before.unwrap_or(unlisted)
     }
 }
 
@@ -182,6 +184,10 @@ mod tests {
         let items = [
             Item::Client(1),
             Item::Client(256),
+            Item::Events((1, 255)),
+            Item::Events((1, 256)),
+            Item::Events((2, 0)),
+            Item::Events((u32::MAX, u64::MAX)),
             Item::Header,
             Item::Position,
             Item::Record(0),
@@ -192,7 +198,7 @@ mod tests {
         for item in items {
             assert_eq!(Item::of_key(&item.key(259)), Some((item, 259)));
         }
-        for key in ["", "m", "mx00", "s0000", "s000000000000", "x"] {
+        for key in ["", "m", "mx00", "s0000", "s000000000000", "e0000000000000", "e000000000000000", "x"] {
             assert_eq!(Item::of_key(key.as_bytes()), None, "{key}");
         }
     }

@@ -259,12 +259,16 @@ impl Batch {
                 remedy: "report this: a limit was not enforced",
             })?,
         };
-        if !matches!(item, Item::Header | Item::Position) {
-            let count = if value.is_some() { &mut report.written } else { &mut report.removed };
-            *count += 1;
-        }
         let now = u16::try_from(parts.len()).unwrap_or(u16::MAX);
-        for stale in now..counts.set(item, now) {
+        let before = counts.set(item, now);
+        match item {
+            Item::Header | Item::Position => {}
+            _ if now > 0 => report.written += 1,
+            _ if before > 0 => report.removed += 1,
+            // It came and went since the last cut.
+            _ => return Ok(()),
+        }
+        for stale in now..before {
             self.writes.remove(item.key(stale));
         }
         for (number, part) in (0..).zip(parts) {

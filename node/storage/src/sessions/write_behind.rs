@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use quorate_state::Frozen;
+use quorate_state::{Changes, Frozen};
 
 use crate::error::{StorageError, fatal};
 use crate::sessions::{AppliedPosition, Cut, StateStore, WriteReport, priority, watchdog};
@@ -21,8 +21,9 @@ pub type OnFatal = Arc<dyn Fn(&StorageError) + Send + Sync>;
 
 /// A cut is a second's work: one that takes this long never ends,
 const CUT_STALLED: Duration = Duration::from_secs(60);
-/// unless it is large, because the disk was slow before: then a record may take this long, thirty times what it does.
-const RECORD_STALLED: Duration = Duration::from_millis(1);
+/// unless it is large, because the disk was slow before: then an item may take this long, thirty times what a
+/// record does.
+const ITEM_STALLED: Duration = Duration::from_millis(1);
 /// An install writes everything.
 const INSTALL_STALLED: Duration = Duration::from_secs(1800);
 
@@ -181,8 +182,9 @@ impl WriteBehind {
 fn patience(job: &Job) -> Duration {
     match job {
         Job::Cut(cut) => {
-            let records = cut.changes.slots.len() + cut.changes.clients.len();
-            CUT_STALLED + RECORD_STALLED * u32::try_from(records).unwrap_or(u32::MAX)
+            let Changes { slots, clients, events } = &cut.changes;
+            let items = slots.len() + clients.len() + events.len();
+            CUT_STALLED + ITEM_STALLED * u32::try_from(items).unwrap_or(u32::MAX)
         }
         Job::Install { .. } => INSTALL_STALLED,
     }

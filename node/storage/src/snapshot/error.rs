@@ -63,12 +63,17 @@ pub enum SnapshotError {
         number: u64,
     },
     /// Not as many items as there were.
-    #[error("the snapshot has {records} records and {clients} clients, its trailer counts otherwise")]
+    #[error(
+        "the snapshot has {records} records, {clients} clients and {events} blocks of events, its trailer counts \
+         otherwise"
+    )]
     Count {
         /// Records that came.
         records: u64,
         /// Clients that came.
         clients: u64,
+        /// Blocks of events that came.
+        events: u64,
     },
     /// The parts do not make the state they were.
     #[error(transparent)]

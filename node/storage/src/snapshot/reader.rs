@@ -6,8 +6,8 @@ use quorate_state::{Restore, State};
 use crate::sessions::AppliedPosition;
 use crate::snapshot::SnapshotError;
 use crate::snapshot::format::{
-    FORMAT, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, ITEM_BYTES_MAX, ITEM_HEAD_BYTES, Kind, MAGIC, PREAMBLE_BYTES,
-    TRAILER_BYTES, frame_checksum,
+    Counts, FORMAT, FORMAT_WITHOUT_EVENTS, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, ITEM_BYTES_MAX,
+    ITEM_HEAD_BYTES, Kind, MAGIC, PREAMBLE_BYTES, frame_checksum,
 };
 
 /// A piece and what follows it.
@@ -18,15 +18,15 @@ type Split<'a> = (&'a [u8], &'a [u8]);
 pub struct SnapshotReader {
     /// Bytes that do not make a whole frame yet.
     raw: Vec<u8>,
-    begun: bool,
+    /// Once the stream has begun: its format.
+    format: Option<u8>,
     frames: u64,
     /// Checked bytes that do not make a whole item yet.
     items: Vec<u8>,
     last: Option<Kind>,
     position: Option<AppliedPosition>,
     restore: Option<Restore>,
-    records: u64,
-    clients: u64,
+    counts: Counts,
 }
 
 impl SnapshotReader {
@@ -42,7 +42,7 @@ impl SnapshotReader {
     /// [`SnapshotError`], as soon as it is seen.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), SnapshotError> {
         self.raw.extend(piece);
-        if !self.begun {
+        if self.format.is_none() {
             let Some((preamble, rest)) = self.raw.split_first_chunk::<PREAMBLE_BYTES>() else {
                 return Ok(());
             };
@@ -50,11 +50,11 @@ impl SnapshotReader {
             if *magic != MAGIC {
                 return Err(SnapshotError::Magic);
             }
-            if *format != FORMAT {
+            if ![FORMAT_WITHOUT_EVENTS, FORMAT].contains(format) {
                 return Err(SnapshotError::Format { found: *format, known: FORMAT });
             }
+            self.format = Some(*format);
             self.raw = rest.to_vec();
-            self.begun = true;
         }
         let raw = std::mem::take(&mut self.raw);
         let mut rest = raw.as_slice();
@@ -96,7 +96,8 @@ impl SnapshotReader {
                 return Err(SnapshotError::Length { what: "item", bytes: length.into(), number });
             }
             let Some((item, after)) = after.split_at_checked(bytes) else { break };
-            let kind = Kind::of_byte(kind).ok_or(SnapshotError::Kind { kind, number })?;
+            let format = self.format.unwrap_or(FORMAT);
+            let kind = Kind::of_byte(kind, format).ok_or(SnapshotError::Kind { kind, number })?;
             self.take(kind, item, number)?;
             rest = after;
         }
@@ -105,13 +106,8 @@ impl SnapshotReader {
     }
 
     fn take(&mut self, kind: Kind, item: &[u8], number: u64) -> Result<(), SnapshotError> {
-        let in_place = match (self.last, kind) {
-            (None, Kind::Position) | (Some(Kind::Position), Kind::Header) => true,
-            (None | Some(Kind::Position | Kind::Trailer), _) | (_, Kind::Position | Kind::Header) => false,
-            (Some(last), kind) => last <= kind,
-        };
         let out_of_place = SnapshotError::Order { found: kind.name(), number };
-        if !in_place {
+        if !kind.may_follow(self.last) {
             return Err(out_of_place);
         }
         self.last = Some(kind);
@@ -124,12 +120,16 @@ impl SnapshotReader {
             }
             (Kind::Header, restore) => *restore = Some(Restore::new(item)?),
             (Kind::Record, Some(restore)) => {
-                self.records += 1;
+                self.counts.records += 1;
                 restore.insert(item)?;
             }
             (Kind::Client, Some(restore)) => {
-                self.clients += 1;
+                self.counts.clients += 1;
                 restore.client(item)?;
+            }
+            (Kind::Events, Some(restore)) => {
+                self.counts.events += 1;
+                restore.events(item)?;
             }
             (Kind::Trailer, Some(_)) => self.check_trailer(item)?,
             (_, None) => return Err(out_of_place),
@@ -138,12 +138,13 @@ impl SnapshotReader {
     }
 
     fn check_trailer(&self, item: &[u8]) -> Result<(), SnapshotError> {
-        let counts = [self.records.to_le_bytes(), self.clients.to_le_bytes()].concat();
-        if item.len() != TRAILER_BYTES {
+        let counts = self.counts.encode(self.format.unwrap_or(FORMAT));
+        if item.len() != counts.len() {
             return Err(SnapshotError::Malformed { what: Kind::Trailer.name() });
         }
         if item != counts {
-            return Err(SnapshotError::Count { records: self.records, clients: self.clients });
+            let Counts { records, clients, events } = self.counts;
+            return Err(SnapshotError::Count { records, clients, events });
         }
         Ok(())
     }

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use quorate_state::RestoreError;
 
 use crate::sessions::tests::base::{Dice, Replica};
-use crate::snapshot::format::FRAME_BYTES_MAX;
+use crate::snapshot::format::{
+    FRAME_BYTES_MAX, FRAME_HEAD_BYTES, ITEM_HEAD_BYTES, MAGIC, PREAMBLE_BYTES, frame_checksum,
+};
 use crate::{AppliedPosition, SnapshotError, SnapshotReader, SnapshotWriter};
 
 fn read(pieces: &[impl AsRef<[u8]>]) -> Result<(AppliedPosition, quorate_state::State), SnapshotError> {
@@ -55,7 +58,7 @@ proptest! {
 
     #[test]
     fn noise_is_refused(noise in prop::collection::vec(any::<u8>(), 0..400), honest_start: bool) {
-        let mut stream = if honest_start { b"QSNAPSHT\x01".to_vec() } else { Vec::new() };
+        let mut stream = if honest_start { b"QSNAPSHT\x02".to_vec() } else { Vec::new() };
         stream.extend(noise);
         prop_assert!(read(&[stream]).is_err());
     }
@@ -115,13 +118,85 @@ fn every_flipped_bit_is_noticed() {
     }
 }
 
+/// The items of a stream, each with its kind's byte.
+fn items(stream: &[Bytes]) -> Vec<(u8, Vec<u8>)> {
+    let payloads: Vec<u8> = stream.iter().enumerate().fold(Vec::new(), |mut payloads, (number, frame)| {
+        let head = FRAME_HEAD_BYTES + if number == 0 { PREAMBLE_BYTES } else { 0 };
+        payloads.extend(&frame[head..]);
+        payloads
+    });
+    let (mut rest, mut items) = (payloads.as_slice(), Vec::new());
+    while let Some((head, after)) = rest.split_first_chunk::<ITEM_HEAD_BYTES>() {
+        let [kind, length @ ..] = *head;
+        let (item, after) = after.split_at(usize::try_from(u32::from_le_bytes(length)).unwrap());
+        items.push((kind, item.to_vec()));
+        rest = after;
+    }
+    items
+}
+
+/// A stream of these items, in frames that are sound.
+fn stream(format: u8, items: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut payloads = Vec::new();
+    for (kind, item) in items {
+        payloads.push(*kind);
+        payloads.extend(u32::try_from(item.len()).unwrap().to_le_bytes());
+        payloads.extend(item);
+    }
+    let mut stream = [MAGIC.as_slice(), &[format]].concat();
+    for (number, payload) in (0..).zip(payloads.chunks(FRAME_BYTES_MAX)) {
+        stream.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+        stream.extend(frame_checksum(number, payload).to_le_bytes());
+        stream.extend(payload);
+    }
+    stream
+}
+
+#[test]
+fn events_out_of_order_missing_or_where_the_format_has_none_are_refused() {
+    let mut replica = Replica::new(65);
+    replica.steps(800, 20);
+    let whole = items(&chunks(&replica));
+    let blocks: Vec<_> =
+        whole.iter().enumerate().filter(|(_, (kind, _))| *kind == 6).map(|(at, _)| at).collect();
+    let &[first, second, ..] = blocks.as_slice() else { panic!("too few blocks") };
+    assert!(read(&[stream(2, &whole)]).is_ok());
+
+    let mut swapped = whole.clone();
+    swapped.swap(first, second);
+    let refused = read(&[stream(2, &swapped)]).err();
+    assert!(matches!(refused, Some(SnapshotError::Restore(RestoreError::EventsOutOfOrder { .. }))));
+
+    let mut lost = whole.clone();
+    lost.remove(*blocks.last().unwrap());
+    assert!(matches!(read(&[stream(2, &lost)]).err(), Some(SnapshotError::Count { .. })));
+    // Not even with a trailer that agrees.
+    let counts = lost.last_mut().unwrap();
+    counts.1[16] -= 1;
+    let refused = read(&[stream(2, &lost)]).err();
+    assert!(matches!(refused, Some(SnapshotError::Restore(RestoreError::Count { .. }))));
+
+    let mut early = whole.clone();
+    let block = early.remove(first);
+    early.insert(2, block);
+    assert!(matches!(read(&[stream(2, &early)]).err(), Some(SnapshotError::Order { .. })));
+
+    assert!(matches!(read(&[stream(1, &whole)]).err(), Some(SnapshotError::Kind { kind: 6, .. })));
+    let mut none = whole.clone();
+    none.retain(|(kind, _)| *kind != 6);
+    none.last_mut().unwrap().1.truncate(16);
+    let refused = read(&[stream(1, &none)]).err();
+    assert!(matches!(refused, Some(SnapshotError::Restore(RestoreError::Count { .. }))), "they are missed");
+    assert!(matches!(read(&[stream(2, &none)]).err(), Some(SnapshotError::Malformed { .. })));
+}
+
 #[test]
 fn a_newer_format_says_so() {
     let mut stream = chunks(&Replica::new(64)).concat();
-    stream[8] = 2;
+    stream[8] = 3;
     let error = read(&[stream]).err().map(|error| error.to_string());
     assert_eq!(
         error.as_deref(),
-        Some("the snapshot has format 2; this version reads 1: corrupt, or sent by a newer version")
+        Some("the snapshot has format 3; this version reads 2: corrupt, or sent by a newer version")
     );
 }

@@ -3,10 +3,10 @@
 use std::vec::IntoIter;
 
 use bytes::Bytes;
-use quorate_state::{ClientId, Frozen, Slot, encode_client, encode_record};
+use quorate_state::{ClientId, EventBlockId, Frozen, Slot, encode_client, encode_events, encode_record};
 
 use crate::sessions::AppliedPosition;
-use crate::snapshot::format::{FORMAT, FRAME_BYTES_MAX, Kind, MAGIC, frame_checksum};
+use crate::snapshot::format::{Counts, FORMAT, FRAME_BYTES_MAX, Kind, MAGIC, frame_checksum};
 
 /// Yields a snapshot in chunks of about 256 KiB, each made when it is asked for. The view does not change, and
 /// nothing waits for it.
@@ -14,8 +14,7 @@ pub struct SnapshotWriter {
     frozen: Frozen,
     position: AppliedPosition,
     stage: Stage,
-    records: u64,
-    clients: u64,
+    counts: Counts,
     /// Items encoded and not yet framed.
     pending: Vec<u8>,
     frames: u64,
@@ -26,6 +25,7 @@ enum Stage {
     Head,
     Records(Slot),
     Clients(IntoIter<ClientId>),
+    Events(IntoIter<EventBlockId>),
     Trailer,
     End,
 }
@@ -35,7 +35,7 @@ impl SnapshotWriter {
     #[must_use]
     pub fn new(position: AppliedPosition, frozen: Frozen) -> SnapshotWriter {
         let pending = Vec::with_capacity(FRAME_BYTES_MAX * 2);
-        SnapshotWriter { frozen, position, stage: Stage::Head, records: 0, clients: 0, pending, frames: 0 }
+        SnapshotWriter { frozen, position, stage: Stage::Head, counts: Counts::default(), pending, frames: 0 }
     }
 
     fn put(&mut self, kind: Kind, bytes: &[u8]) {
@@ -58,7 +58,7 @@ impl SnapshotWriter {
                 let record = self.frozen.record(*slot).map(|(key, record)| encode_record(key, record));
                 *slot += 1;
                 if let Some(record) = record {
-                    self.records += 1;
+                    self.counts.records += 1;
                     self.put(Kind::Record, &record);
                 }
             }
@@ -70,15 +70,27 @@ impl SnapshotWriter {
                 Some(id) => {
                     let client = self.frozen.client(id).map(|client| encode_client(id, client));
                     if let Some(client) = client {
-                        self.clients += 1;
+                        self.counts.clients += 1;
                         self.put(Kind::Client, &client);
+                    }
+                }
+                None => {
+                    let ids: Vec<_> = self.frozen.event_blocks().map(|(id, _)| id).collect();
+                    self.stage = Stage::Events(ids.into_iter());
+                }
+            },
+            Stage::Events(ids) => match ids.next() {
+                Some(id) => {
+                    let block = self.frozen.event_block(id).map(|block| encode_events(id, block));
+                    if let Some(block) = block {
+                        self.counts.events += 1;
+                        self.put(Kind::Events, &block);
                     }
                 }
                 None => self.stage = Stage::Trailer,
             },
             Stage::Trailer => {
-                let counts = [self.records.to_le_bytes(), self.clients.to_le_bytes()].concat();
-                self.put(Kind::Trailer, &counts);
+                self.put(Kind::Trailer, &self.counts.encode(FORMAT));
                 self.stage = Stage::End;
             }
             Stage::End => {}

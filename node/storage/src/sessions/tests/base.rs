@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_state::{
-    AttributeChange, Attributes, ClusterTime, Command, CreateSession, Frozen, Operation, Proposal,
-    RegenerateSession, RequestId, SessionKey, State, Timeouts, WriteSession, encode_client, encode_record,
+    APPLY_VERSION, AttributeChange, Attributes, ClusterTime, Command, CreateSession, Frozen, LockSession,
+    Operation, PolicyChange, Proposal, RegenerateSession, RequestId, RevokePrincipal, SessionKey, State,
+    Timeouts, WriteSession, encode_client, encode_events, encode_record,
 };
 use tempfile::TempDir;
 
@@ -18,6 +19,10 @@ use crate::sessions::{
 use crate::{DataDir, Floor, Identity};
 
 const START_MS: u64 = 1_700_000_000_000;
+/// So few that rings lose blocks all the time.
+const EVENTS_MAX: u32 = 150;
+/// Beside the default namespace there is one that comes and goes.
+const OTHER: &str = "shop";
 const OPTIONS: SessionOptions = SessionOptions { cache_bytes: 4 << 20 };
 
 /// Random numbers that a seed determines (SplitMix64).
@@ -43,18 +48,26 @@ impl Dice {
         (0..self.roll(4)).map(|name| (format!("name-{name}").into(), self.value(bytes_max))).collect()
     }
 
-    fn key(&mut self, keys: u8) -> SessionKey {
-        SessionKey([u8::try_from(self.roll(u64::from(keys))).unwrap(); 16])
+    /// No two namespaces share one.
+    fn key(&mut self, namespace: &str, keys: u8) -> SessionKey {
+        let mut key = SessionKey([u8::try_from(self.roll(u64::from(keys))).unwrap(); 16]);
+        key.0[15] = u8::from(namespace == OTHER);
+        key
+    }
+
+    fn principal(&mut self) -> Box<str> {
+        ["", "ann", "bob"][usize::try_from(self.roll(3)).unwrap()].into()
     }
 
     fn operation(&mut self, keys: u8) -> Operation {
-        let (namespace, key) = (Box::from("default"), self.key(keys));
-        match self.roll(12) {
+        let namespace: Box<str> = if self.roll(4) == 0 { OTHER } else { "default" }.into();
+        let key = self.key(&namespace, keys);
+        match self.roll(14) {
             0..4 => Operation::Create(CreateSession {
                 namespace,
                 key,
                 attributes: self.attributes(),
-                principal: "ann".into(),
+                principal: self.principal(),
                 timeouts: Timeouts { idle_ms: Some(60_000), absolute_ms: None },
             }),
             4..8 => Operation::Write(WriteSession {
@@ -62,14 +75,42 @@ impl Dice {
                 key,
                 change: AttributeChange::Patch { set: self.attributes(), remove: vec!["name-1".into()] },
                 if_version: None,
-                principal: None,
+                principal: (self.roll(3) == 0).then(|| self.principal()),
                 timeouts: Timeouts::default(),
+                fence: None,
+                release: false,
             }),
             8 => Operation::Touch { namespace, key },
             9 => Operation::Delete { namespace, key },
-            _ => Operation::Regenerate(RegenerateSession { namespace, key, new_key: self.key(keys) }),
+            10 => self.namespace(),
+            11 => Operation::Revoke(RevokePrincipal { namespace, principal: "bob".into(), except: None }),
+            12 => Operation::Lock(LockSession {
+                namespace,
+                key,
+                lease_ms: 5_000,
+                wait_ms: 10_000,
+                fence: None,
+                owner: "host".into(),
+            }),
+            _ => {
+                let new_key = self.key(&namespace, keys);
+                Operation::Regenerate(RegenerateSession { namespace, key, new_key, fence: None })
+            }
         }
     }
+
+    fn namespace(&mut self) -> Operation {
+        let name = Box::from(OTHER);
+        if self.roll(3) == 0 {
+            return Operation::DeleteNamespace { name };
+        }
+        Operation::PutNamespace { name, change: events_max(self.roll(200)), create: None }
+    }
+}
+
+pub(crate) fn events_max(events: u64) -> Box<PolicyChange> {
+    let change = PolicyChange { events_max: Some(u32::try_from(events).unwrap()), ..PolicyChange::default() };
+    Box::new(change)
 }
 
 /// A state and where it stands in its log.
@@ -85,13 +126,17 @@ impl Replica {
     pub(crate) fn new(seed: u64) -> Replica {
         let mut replica =
             Replica { state: State::new(), index: 0, dice: Dice(seed), stamp: START_MS, sequence: 0 };
+        // Before the first entry, as it were.
+        let found = |command| Proposal { stamp: ClusterTime(START_MS), command };
+        replica.state.apply(0, found(Command::RaiseApplyVersion { version: APPLY_VERSION }));
+        replica.state.apply(0, found(put_default(EVENTS_MAX)));
         replica.apply(Command::OpenClient { client: 7 });
         replica
     }
 
     pub(crate) fn apply(&mut self, command: Command) {
         self.index += 1;
-        self.state.apply(Proposal { stamp: ClusterTime(self.stamp), command });
+        self.state.apply(self.index, Proposal { stamp: ClusterTime(self.stamp), command });
     }
 
     /// Applies a random entry; sessions come, change and go.
@@ -131,7 +176,7 @@ impl Replica {
         let mut key = SessionKey([0; 16]);
         key.0[..8].copy_from_slice(&number.to_be_bytes());
         let attributes = Attributes::from([("value".into(), Bytes::copy_from_slice(value))]);
-        let exists = self.state.lookup(&key, self.state.clocks()).is_ok();
+        let exists = self.state.lookup("default", &key, self.state.clocks()).is_ok();
         let namespace = Box::from("default");
         let operation = if exists {
             Operation::Write(WriteSession {
@@ -141,6 +186,8 @@ impl Replica {
                 if_version: None,
                 principal: None,
                 timeouts: Timeouts::default(),
+                fence: None,
+                release: false,
             })
         } else {
             let principal = Box::default();
@@ -163,6 +210,12 @@ impl Replica {
     pub(crate) fn cut(&mut self) -> Cut {
         Cut { position: self.position(), changes: self.state.take_changes(), frozen: self.state.freeze() }
     }
+}
+
+fn put_default(events: u32) -> Command {
+    let name = Box::from("default");
+    let operation = Operation::PutNamespace { name, change: events_max(events.into()), create: None };
+    Command::Operate { request: None, operation }
 }
 
 /// A node's storage, open.
@@ -211,7 +264,8 @@ pub(crate) fn shown(frozen: &Frozen) -> Vec<Vec<u8>> {
         .records()
         .map(|(slot, key, record)| [slot.to_be_bytes().to_vec(), encode_record(key, record)].concat());
     let clients = frozen.clients().map(|(id, client)| encode_client(id, client));
-    [frozen.header().encode()].into_iter().chain(records).chain(clients).collect()
+    let events = frozen.event_blocks().map(|(id, block)| encode_events(id, block));
+    [frozen.header().encode()].into_iter().chain(records).chain(clients).chain(events).collect()
 }
 
 /// What was loaded is the replica's state, at its position, slot by slot.

@@ -2,6 +2,7 @@
 
 pub(crate) mod base;
 mod damage;
+mod events;
 mod files;
 mod floor;
 mod kill;

@@ -66,10 +66,12 @@ fn long_values_shrink_grow_and_go_without_a_trace() {
         }
         disk.write(replica.cut());
         let (records, header) = (replica.state.freeze(), 2 + replica.state.clients());
+        let events = records.event_blocks().map(|(id, block)| quorate_state::encode_events(id, block));
         let parts: usize = records
             .records()
-            .map(|(_, key, record)| quorate_state::encode_record(key, record).len() + 11)
-            .map(|bytes| bytes.div_ceil(crate::sessions::parts::PART_BYTES_MAX))
+            .map(|(_, key, record)| quorate_state::encode_record(key, record))
+            .chain(events)
+            .map(|value| (value.len() + 11).div_ceil(crate::sessions::parts::PART_BYTES_MAX))
             .sum();
         assert_eq!(disk.store.keys(), parts + header, "stale or missing parts");
     }

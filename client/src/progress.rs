@@ -1,0 +1,73 @@
+//! How long a call may take, and how far it has come.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::handle::Opener;
+
+/// A try that has no answer after this is made again, at another node if one leads by then.
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    /// All tries together.
+    pub(crate) deadline: Duration,
+    /// How much longer, because the servers are asked to wait for something.
+    pub(crate) wait: Duration,
+}
+
+impl Time {
+    /// As long, and so much longer.
+    pub(crate) fn waiting(self, wait: Duration) -> Time {
+        Time { wait, ..self }
+    }
+}
+
+/// How far a call has come.
+pub(crate) struct Progress {
+    pub(crate) until: Instant,
+    /// No try that was taken is made again before this and [`TRY_TIMEOUT`] are over.
+    pub(crate) wait: Duration,
+    backoff: Backoff,
+    /// A try was sent and may have been taken.
+    pub(crate) maybe_applied: bool,
+    pub(crate) last: Option<Error>,
+    /// Who else is told of `last`.
+    pub(crate) opener: Option<Opener>,
+}
+
+impl Progress {
+    pub(crate) fn new(time: Time) -> Self {
+        let until = Instant::now() + time.deadline.saturating_add(time.wait);
+        let backoff = Backoff::new();
+        Progress { until, wait: time.wait, backoff, maybe_applied: false, last: None, opener: None }
+    }
+
+    /// There will be another try after `error`.
+    pub(crate) fn note(&mut self, error: Error) {
+        if let Some(opener) = &self.opener {
+            opener.note(&error);
+        }
+        self.last = Some(error);
+    }
+
+    /// Waits before the next try, no less than the node asks for; fails when the time is up by then.
+    pub(crate) async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        let pause = self.backoff.pause().max(error.retry_after().unwrap_or_default());
+        self.note(error);
+        let next = Instant::now() + pause;
+        if next >= self.until {
+            return Err(self.expired());
+        }
+        tokio::time::sleep_until(next).await;
+        Ok(())
+    }
+
+    pub(crate) fn expired(&mut self) -> Error {
+        Error::deadline(self.last.take(), self.maybe_applied)
+    }
+}
