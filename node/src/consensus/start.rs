@@ -37,6 +37,8 @@ use super::types::{PeerNode, Raft, StoredMembership, log_id_to_storage};
 use crate::config::Settings;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
+/// The peer listener of a node that stops has this long for the answers that are on their way.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why a node did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -357,6 +359,8 @@ async fn serve_peers(
     let server = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let mut stopping = stop.clone();
+    let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
     let serving = tonic::transport::Server::builder()
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
@@ -365,10 +369,18 @@ async fn serve_peers(
         .http2_keepalive_timeout(Some(timers.append_deadline * 5))
         .add_service(server)
         // Without it a follower's small answers wait for the leader's delayed acknowledgement: 40 ms now and then.
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped);
+    // Raft has stopped by then: what other nodes have forwarded here is answered at once, or not any more.
+    let drained = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
     tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = drained => {}
         result = serving => {
+            if *stop.borrow() {
+                return;
+            }
             let reason = result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
             failed.send_replace(Some(format!("the peer listener stopped: {reason}")));
         }

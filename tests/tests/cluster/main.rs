@@ -10,6 +10,9 @@
 //! reads         AT_LEAST on followers
 //! expiry        deadlines: never early, gone soon after
 //! cluster_time  wrong wall clocks, restarts and failovers expire nobody
+//! locks         held, waited for and refused, also across leaders
+//! lists         pages that are stable, sessions that are revoked together
+//! namespaces    policies, quotas, and the end of one
 //! bad_input     a clear error, nothing changed, the node up
 //! garbage       the same for bytes that are no request at all
 //! data_dir      directories that a node must refuse
@@ -20,6 +23,8 @@
 //! services      health and reflection
 //! harness       a node that ended by itself is never left out
 //! full_disk     a node without space stops; the others serve on
+//! watching      events: none missing, on any node, over kills and restarts
+//! watched       who writes to a namespace, and what is seen of it
 //! ```
 
 mod bad_input;
@@ -34,10 +39,15 @@ mod full_disk;
 mod garbage;
 mod harness;
 mod kills;
+mod lists;
+mod locks;
 mod loss_points;
+mod namespaces;
 mod peers;
 mod promises;
 mod reads;
 mod restart;
 mod services;
 mod three_nodes;
+mod watched;
+mod watching;

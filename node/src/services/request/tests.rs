@@ -462,7 +462,7 @@ fn zero_lifts_the_limits_of_a_policy_and_unset_leaves_them() {
         Work::Mutate {
             command: Command::Operate { operation: Operation::PutNamespace { change, .. }, .. },
             ..
-        } => change,
+        } => *change,
         work => panic!("{work:?}"),
     };
     assert_eq!(change(v1::Policy::default()), quorate_state::PolicyChange::default());

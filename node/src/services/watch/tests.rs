@@ -349,7 +349,7 @@ async fn a_place_that_means_nothing_here_is_refused() {
     is(&refused, Code::InvalidArgument, "INVALID_PRINCIPAL");
     is(&why(rig.watch(&in_namespace("a/b"))), Code::InvalidArgument, "INVALID_NAMESPACE");
     let principal = Some("p".repeat(256));
-    rig.begun(&v1::WatchRequest { kinds: vec![1; 16], principal, ..all() }).await;
+    let _watch = rig.begun(&v1::WatchRequest { kinds: vec![1; 16], principal, ..all() }).await;
 }
 
 #[tokio::test(start_paused = true)]
