@@ -101,7 +101,7 @@ impl Place {
             passed += 1;
             self.cursor = event.cursor;
         }
-        self.cursor = self.cursor.max(Cursor::behind(index));
+        self.cursor = Cursor::behind(index);
         Ok(found)
     }
 }

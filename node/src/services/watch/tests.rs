@@ -131,12 +131,15 @@ async fn next(watch: &mut WatchStream) -> Result<v1::WatchResponse, Status> {
 /// As many events, and the cursor of the last message.
 async fn events(watch: &mut WatchStream, count: usize) -> (Vec<v1::Event>, v1::Cursor) {
     let (mut events, mut cursor) = (Vec::new(), None);
-    while events.len() < count {
-        let message = next(watch).await.unwrap();
-        events.extend(message.events);
-        cursor = message.cursor;
-    }
-    assert_eq!(events.len(), count);
+    let reading = async {
+        while events.len() < count {
+            let message = next(watch).await.unwrap();
+            events.extend(message.events);
+            cursor = message.cursor;
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    assert!(read.is_ok() && events.len() == count, "{} of {count} events came", events.len());
     (events, cursor.unwrap())
 }
 
