@@ -8,6 +8,7 @@ use crate::bench::BenchArguments;
 use crate::cluster::ClusterCommand;
 use crate::completions::CompletionsArguments;
 use crate::exit;
+use crate::ns::NsCommand;
 use crate::output::Format;
 use crate::session::SessionCommand;
 
@@ -19,6 +20,9 @@ Examples:
   quorate cluster status
   quorate session create user=alice cart=@cart.json --idle 30m
   quorate session get --id-file alice.id --output json
+  quorate session lock --id-file alice.id --wait 10s -- ./rebuild-cart.sh
+  quorate session watch --principal alice
+  quorate ns create shop --default-idle 30m --anonymous-idle 2m
   QUORATE_ENDPOINTS=10.0.0.1:7101,10.0.0.2:7101 quorate bench --workload write --callers 64
 
 Output:
@@ -30,7 +34,7 @@ fn after_help() -> String {
     format!("{EXAMPLES}\n\n{}", exit::HELP)
 }
 
-/// Use a Quorate cluster: sessions, status, measurements.
+/// Use a Quorate cluster: sessions, namespaces, status, measurements.
 ///
 /// Quorate is a replicated session store. This tool talks to any node and follows the leader.
 #[derive(Debug, Parser)]
@@ -67,9 +71,12 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create, read, change and end sessions
+    /// Create, read, change, list, watch, lock and end sessions
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Create, list, change and delete namespaces, one for each application
+    #[command(subcommand)]
+    Ns(NsCommand),
     /// Look at the nodes of the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -167,6 +174,24 @@ mod tests {
             "quorate session get id --no-attributes --attribute a",
             "quorate bench --workload write --callers 0",
             "quorate bench --workload sideways",
+            "quorate session get id --stale 5s --touch",
+            "quorate session get id --stale 5s --at-least 1-2",
+            "quorate session ls --prefix xyz",
+            "quorate session ls --limit 0",
+            "quorate session lock id --renew 7 -- true",
+            "quorate session lock id --quiet -- true",
+            "quorate session unlock id",
+            "quorate session unlock id --break",
+            "quorate session unlock id --fence 7 --break",
+            "quorate session unlock --break --handle 3f",
+            "quorate session rm",
+            "quorate session rm id --handle 3f0c7d9a5be84a61c2a7e5d0b1f48823",
+            "quorate session set id a=1 --release",
+            "quorate session watch --kind touched",
+            "quorate session watch --after yesterday",
+            "quorate session revoke",
+            "quorate ns create",
+            "quorate ns set shop --sessions-max many",
         ] {
             assert!(parse(line).is_err(), "taken: {line}");
         }

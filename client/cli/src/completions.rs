@@ -44,7 +44,7 @@ mod tests {
     fn scripts_know_the_commands() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = String::from_utf8(script(shell)).expect("text");
-            for word in ["regenerate", "status", "bench", "deadline"] {
+            for word in ["regenerate", "watch", "principal-overflow", "status", "bench", "deadline"] {
                 assert!(script.contains(word), "{shell}: {word} is missing");
             }
         }

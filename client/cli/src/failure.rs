@@ -59,6 +59,35 @@ pub(crate) enum Failure {
         /// Which node has which digest.
         facts: String,
     },
+    /// Some of the sessions named are not there.
+    #[error("{missing} of {all} sessions are not there; the others were touched")]
+    Missing {
+        /// How many are not.
+        missing: usize,
+        /// How many were named.
+        all: usize,
+    },
+    /// Whoever was asked did not agree.
+    #[error("not confirmed: nothing was changed")]
+    Declined,
+    /// The program to run under a lock could not be started.
+    #[error("cannot run {program:?}: {source}; the lock was given back")]
+    Program {
+        /// As on the command line.
+        program: String,
+        source: io::Error,
+    },
+    /// A program that ran under a lock failed; it has told why itself.
+    #[error("the command ended with {0}")]
+    Command(u8),
+    /// A lock was lost while a program ran under it.
+    #[error(
+        "{error}; the command was told to stop, and what it did meanwhile may collide with the next holder"
+    )]
+    LostLock {
+        /// Why.
+        error: Box<quorate_client::Error>,
+    },
     /// Operations of a bench run failed.
     #[error("{errors} of {operations} operations failed; the figures are those of the others only")]
     Bench {
@@ -111,7 +140,10 @@ impl Failure {
             Failure::Read { .. } | Failure::Write { .. } => Exit::Other,
             Failure::Client { error } => verdict(error).exit(),
             Failure::Unconfirmed { error, .. } => verdict(error).exit(),
-            Failure::NoAttribute(_) => Exit::NotFound,
+            Failure::NoAttribute(_) | Failure::Missing { .. } => Exit::NotFound,
+            Failure::Declined | Failure::Program { .. } => Exit::Other,
+            Failure::Command(code) => Exit::Command(*code),
+            Failure::LostLock { .. } => Exit::LockLost,
             Failure::NoQuorum(_) | Failure::NotCompared(_) => Exit::Unavailable,
             Failure::DigestsDiffer { .. } | Failure::Bench { .. } => Exit::Other,
         }
@@ -130,7 +162,9 @@ impl Failure {
 
     /// Tells the failure on standard error. A closed standard error leaves nobody to tell.
     pub(crate) fn report(&self, format: Format) {
-        let _ = writeln!(io::stderr(), "{}", self.line(format));
+        if !matches!(self, Failure::Command(_)) {
+            let _ = writeln!(io::stderr(), "{}", self.line(format));
+        }
     }
 
     fn body(&self) -> ErrorBody<'_> {
@@ -145,6 +179,11 @@ impl Failure {
             Failure::Client { error } => refused(error),
             Failure::Unconfirmed { error, .. } => refused(error),
             Failure::NoAttribute(_) => ("not_found", Some("NO_SUCH_ATTRIBUTE"), false, false),
+            Failure::Missing { .. } => ("not_found", Some("NO_SUCH_SESSION"), false, true),
+            Failure::Declined => ("declined", None, true, false),
+            Failure::Program { .. } => ("program", None, true, false),
+            Failure::Command(_) => ("command", None, false, true),
+            Failure::LostLock { error } => ("lock_lost", error.reason(), false, true),
             Failure::NoQuorum(_) => ("unavailable", Some("NO_QUORUM"), true, false),
             Failure::NotCompared(_) => ("unavailable", Some("NOT_COMPARED"), true, false),
             Failure::DigestsDiffer { .. } => ("digests_differ", None, false, false),

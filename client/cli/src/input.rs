@@ -52,15 +52,40 @@ impl Input {
                 ));
             }
         };
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(Failure::Usage(format!("the session id from {from} is empty")));
-        }
-        text.parse::<SessionId>().map_err(|error| {
-            let option = if text.starts_with('-') { " (or an unknown option)" } else { "" };
-            Failure::Usage(format!("{error}; given by {from}{option}"))
-        })
+        parse(&text, from)
     }
+
+    /// As [`Self::session_id`] for several: all arguments, or the lines of the file or of standard input.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::session_id`].
+    pub(crate) fn session_ids(
+        &mut self,
+        ids: &[&str],
+        file: Option<&Path>,
+    ) -> Result<Vec<SessionId>, Failure> {
+        let (text, from) = match (ids, file) {
+            (_, Some(file)) => (into_text(read_file(file)?)?, "the id file"),
+            (["-"], None) => (into_text(self.read_stdin()?)?, "standard input"),
+            _ => return ids.iter().map(|id| self.session_id(Some(id), None)).collect(),
+        };
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let ids: Vec<SessionId> = lines.map(|line| parse(line, from)).collect::<Result<_, _>>()?;
+        // Nothing at all is the one id that is empty.
+        if ids.is_empty() { parse("", from).map(|id| vec![id]) } else { Ok(ids) }
+    }
+}
+
+fn parse(text: &str, from: &str) -> Result<SessionId, Failure> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Failure::Usage(format!("the session id from {from} is empty")));
+    }
+    text.parse::<SessionId>().map_err(|error| {
+        let option = if text.starts_with('-') { " (or an unknown option)" } else { "" };
+        Failure::Usage(format!("{error}; given by {from}{option}"))
+    })
 }
 
 /// All of a file.
@@ -106,6 +131,17 @@ mod tests {
         assert_eq!(input(&format!("{ID}\n")).session_id(Some("-"), None).expect("valid").reveal(), ID);
         assert!(matches!(input("\n").session_id(Some("-"), None), Err(Failure::Usage(_))));
         assert!(matches!(input("").session_id(None, None), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn several_ids_come_as_arguments_or_lines() {
+        let other = ID.replace('A', "B");
+        assert_eq!(input("").session_ids(&[ID, &other], None).expect("valid").len(), 2);
+        let lines = format!("{ID}\n\n{other}\n");
+        let ids = input(&lines).session_ids(&["-"], None).expect("valid");
+        assert_eq!(ids.iter().map(SessionId::reveal).collect::<Vec<_>>(), [ID, &other]);
+        assert!(matches!(input("\n").session_ids(&["-"], None), Err(Failure::Usage(_))));
+        assert!(matches!(input("").session_ids(&["short"], None), Err(Failure::Usage(_))));
     }
 
     #[test]

@@ -58,6 +58,32 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Writes to standard output at once; `false` when its reader has gone away, so that nothing more need be written.
+///
+/// # Errors
+///
+/// As [`print()`].
+pub(crate) fn stream(text: &str) -> Result<bool, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(source) => Err(Failure::Write { what: "standard output".to_owned(), source }),
+        Ok(()) => Ok(true),
+    }
+}
+
+/// Tells something besides the result, on standard error. A closed one leaves nobody to tell.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// `row` as one line of JSON.
+pub(crate) fn json_line(row: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(row).expect("a report is always valid JSON");
+    line.push('\n');
+    line
+}
+
 /// A table of `rows` under `header`; the columns listed in `right` are numbers. Control characters are escaped.
 pub(crate) fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = bare();
@@ -71,6 +97,33 @@ pub(crate) fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) 
         }
     }
     trimmed(&table)
+}
+
+/// Rows that are written as they come, each column as wide as it was said to be: what is longer pushes the rest.
+pub(crate) struct Rows {
+    widths: Vec<usize>,
+}
+
+impl Rows {
+    /// Columns as wide as the header and what is known of their cells need.
+    pub(crate) fn new(header: &[&str], widths: &[usize]) -> Rows {
+        let widths = header.iter().zip(widths).map(|(name, width)| name.chars().count().max(*width));
+        Rows { widths: widths.collect() }
+    }
+
+    /// One line, with its end. Control characters are escaped.
+    pub(crate) fn line<C: AsRef<str>>(&self, cells: &[C]) -> String {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(&self.widths) {
+            let cell = escaped(cell.as_ref());
+            let pad = width.saturating_sub(cell.chars().count());
+            line.push_str(&cell);
+            line.extend(std::iter::repeat_n(' ', pad + 2));
+        }
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        line
+    }
 }
 
 /// Names and values, one pair per line. Control characters are escaped.
@@ -137,6 +190,14 @@ mod tests {
     fn columns_line_up_and_carry_no_trailing_space() {
         let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1000".to_owned()]];
         assert_eq!(columns(&["NAME", "BYTES"], &[1], rows), "NAME  BYTES\na         1\nlong   1000");
+    }
+
+    #[test]
+    fn rows_that_come_one_by_one_line_up() {
+        let rows = Rows::new(&["NAME", "KIND"], &[6, 2]);
+        assert_eq!(rows.line(&["NAME", "KIND"]), "NAME    KIND\n");
+        assert_eq!(rows.line(&["a\nb", ""]), "a\\nb\n");
+        assert_eq!(rows.line(&["longer than that", "x"]), "longer than that  x\n");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::Exit;
 use crate::failure::{Failure, one_line};
 use crate::output::Format;
-use crate::{bench, cluster, completions, session};
+use crate::{bench, cluster, completions, ns, session};
 
 /// Parses the process's arguments, runs the command, tells a failure and returns the exit code.
 pub(crate) fn main() -> Exit {
@@ -31,7 +31,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { global, command } = arguments;
     let mut builder = match &command {
         // One command at a time waits for the network: more threads would only cost start-up.
-        Command::Session(_) | Command::Cluster(_) => tokio::runtime::Builder::new_current_thread(),
+        Command::Session(_) | Command::Ns(_) | Command::Cluster(_) => {
+            tokio::runtime::Builder::new_current_thread()
+        }
         Command::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
         Command::Completions(arguments) => return completions::run(*arguments),
     };
@@ -41,6 +43,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     runtime.block_on(async move {
         match command {
             Command::Session(command) => session::run(&global, command).await,
+            Command::Ns(command) => ns::run(&global, command).await,
             Command::Cluster(command) => cluster::run(&global, command).await,
             Command::Bench(arguments) => bench::run(&global, arguments).await,
             Command::Completions(arguments) => completions::run(arguments),

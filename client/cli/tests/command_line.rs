@@ -2,52 +2,13 @@
 //! nodes are met in `quorate-tests`.
 
 mod fake;
+mod ran;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use fake::FakeNode;
-
-/// How a run of the binary ended.
-struct Ran {
-    code: i32,
-    stdout: Vec<u8>,
-    stderr: String,
-}
-
-impl Ran {
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.stdout).expect("text")
-    }
-
-    fn json(&self) -> serde_json::Value {
-        assert_eq!(self.code, 0, "{}", self.stderr);
-        serde_json::from_slice(&self.stdout).expect("JSON on standard output")
-    }
-
-    fn error(&self) -> serde_json::Value {
-        assert_eq!(self.stderr.lines().count(), 1, "more than one line: {}", self.stderr);
-        let object: serde_json::Value = serde_json::from_str(&self.stderr).expect("JSON on standard error");
-        object.get("error").expect("the documented shape").clone()
-    }
-}
-
-/// Runs `quorate` with these arguments and this standard input, against `endpoint`.
-async fn run(endpoint: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    command.args(arguments).env_clear().env("QUORATE_ENDPOINTS", endpoint);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let stdin = stdin.to_vec();
-    let finished = tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn().expect("the binary starts");
-        // Who is not interested in standard input may be gone before it is written.
-        let _ = child.stdin.take().expect("piped").write_all(&stdin);
-        child.wait_with_output().expect("the binary ends")
-    });
-    let output = finished.await.expect("no panic");
-    let stderr = String::from_utf8(output.stderr).expect("text");
-    Ran { code: output.status.code().expect("no signal"), stdout: output.stdout, stderr }
-}
+use ran::run;
 
 /// An endpoint where nobody listens: the port was free a moment ago and is not handed out again at once.
 fn nobody() -> String {
@@ -163,6 +124,190 @@ async fn a_new_id_is_told_when_the_outcome_is_unknown() {
     assert_eq!(renewed.code, 6, "{}", renewed.stderr);
     let told: serde_json::Value = serde_json::from_slice(&renewed.stdout).expect("JSON on standard output");
     assert!(node.session(told["id"].as_str().expect("the new id")).is_some());
+}
+
+/// A session of `principal`; its id.
+async fn created(at: &str, principal: &str) -> String {
+    let created = run(at, &["session", "create", "--quiet", "cart=1", "--principal", principal], b"").await;
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    created.text().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_touched_and_revoked() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let mut alices = Vec::new();
+    for _ in 0..3 {
+        alices.push(created(at, "alice").await);
+    }
+    let bob = created(at, "bob").await;
+
+    let table = run(at, &["session", "ls"], b"").await;
+    assert_eq!((table.code, table.text().lines().count()), (0, 5), "{}{}", table.text(), table.stderr);
+    assert!(!alices.iter().any(|id| table.text().contains(id)), "an id is listed");
+    let lines = run(at, &["session", "ls", "--principal", "alice", "--output", "json"], b"").await;
+    let listed: Vec<serde_json::Value> =
+        lines.text().lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!((listed.len(), &listed[2]["principal"], &listed[2]["lock"]), (3, &"alice".into(), &().into()));
+    let cut = run(at, &["session", "ls", "--limit", "1"], b"").await;
+    assert_eq!((cut.text().lines().count(), cut.stderr.contains("more")), (2, true));
+
+    let handle = listed[0]["handle"].as_str().expect("a handle");
+    assert_eq!(run(at, &["session", "rm", "--handle", handle], b"").await.code, 0);
+    assert_eq!(run(at, &["session", "rm", "--handle", handle], b"").await.code, 3);
+    let ids = format!("{}\n{}\n", alices.join("\n"), bob);
+    let touched = run(at, &["session", "touch", "-", "--output", "json"], ids.as_bytes()).await;
+    assert_eq!(touched.code, 3, "one is not there");
+    let report: serde_json::Value = serde_json::from_slice(&touched.stdout).expect("JSON");
+    assert_eq!((&report["touched"], &report["missing"]), (&3.into(), &serde_json::json!([1])));
+    assert_eq!(run(at, &["session", "touch", &alices[1], &alices[2]], b"").await.code, 0);
+
+    let asked = run(at, &["session", "revoke", "alice"], b"").await;
+    assert_eq!((asked.code, asked.stderr.contains("--yes")), (2, true), "nobody is there to be asked");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("id").display().to_string();
+    std::fs::write(&file, &alices[2]).expect("written");
+    let revoke = ["session", "revoke", "alice", "--except-id-file", &file, "--yes", "--output", "json"];
+    assert_eq!(run(at, &revoke, b"").await.json()["sessions"], 1);
+    assert!(node.session(&alices[2]).is_some() && node.session(&bob).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_taken_seen_renewed_given_back_and_broken() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let id = created(at, "alice").await;
+    let lock = ["session", "lock", &id, "--owner", "host-7", "--lease", "5m", "--output", "json"];
+    let locked = run(at, &lock, b"").await.json();
+    let fence = locked["fence"].to_string();
+    assert_eq!(locked["lease_ms"], 300_000);
+    assert!(node.is_locked(&id), "it outlives the command");
+
+    let again = run(at, &lock, b"").await;
+    assert_eq!((again.code, again.error()["kind"].as_str()), (7, Some("locked")));
+    assert_eq!(run(at, &["session", "set", &id, "a=1"], b"").await.code, 7);
+    let set = ["session", "set", &id, "a=1", "--fence", &fence];
+    assert_eq!(run(at, &set, b"").await.code, 0);
+    let got = run(at, &["session", "get", &id, "--output", "json"], b"").await.json();
+    assert_eq!((&got["lock"]["owner"], &got["lock"]["waiting"]), (&"host-7".into(), &0.into()));
+    assert!(run(at, &["session", "ls"], b"").await.text().contains("host-7"));
+    assert_eq!(run(at, &["session", "lock", &id, "--renew", &fence], b"").await.code, 0);
+
+    assert_eq!(run(at, &["session", "unlock", &id, "--fence", &fence], b"").await.code, 0);
+    let late = run(at, &["session", "unlock", &id, "--fence", &fence, "--output", "json"], b"").await;
+    assert_eq!((late.code, late.error()["kind"].as_str()), (8, Some("lock_lost")));
+    let quiet = run(at, &["session", "lock", &id, "--quiet"], b"").await;
+    assert!(quiet.text().trim().parse::<u64>().is_ok_and(|next| next.to_string() != fence));
+    let handle = node.session(&id).expect("there").handle;
+    assert_eq!(run(at, &["session", "unlock", "--break", "--handle", &handle], b"").await.code, 0);
+    assert!(!node.is_locked(&id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_runs_under_the_lock_and_ends_as_it_ends() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let id = created(at, "alice").await;
+    let ran = run(at, &["session", "lock", &id, "--", "sh", "-c", "echo $QUORATE_FENCE; exit 42"], b"").await;
+    assert_eq!((ran.code, ran.text(), ran.stderr.as_str()), (42, "1\n", ""));
+    assert!(!node.is_locked(&id));
+    // Longer than its lease.
+    let ran = run(at, &["session", "lock", &id, "--lease", "1s", "--", "sleep", "2.5"], b"").await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let missing = run(at, &["session", "lock", &id, "--", "/nonexistent/program"], b"").await;
+    assert_eq!(missing.code, 1);
+    assert!(missing.stderr.contains("/nonexistent/program") && !node.is_locked(&id), "{}", missing.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lock_stops_the_command_and_is_told() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let id = created(at, "alice").await;
+    let lock = ["session", "lock", &id, "--lease", "1s", "--output", "json", "--", "sleep", "60"];
+    let taken = async {
+        while !node.is_locked(&id) {
+            tokio::task::yield_now().await;
+        }
+        node.free(&id);
+    };
+    let (ran, ()) = tokio::join!(run(at, &lock, b""), taken);
+    assert_eq!(ran.code, 8, "{}", ran.stderr);
+    assert_eq!(ran.error()["kind"], "lock_lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_shows_events_and_the_cursor_to_go_on_from() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let watch = ["session", "watch", "--limit", "3", "--with-attributes", "--output", "json"];
+    let watched = run(at, &watch, b"").await;
+    assert_eq!(watched.code, 0, "{}", watched.stderr);
+    let events: Vec<serde_json::Value> =
+        watched.text().lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!((events.len(), &events[0]["kind"], &events[0]["reason"]), (3, &"updated".into(), &().into()));
+    assert_eq!((&events[2]["kind"], &events[2]["reason"]), (&"expired".into(), &"idle_timeout".into()));
+    assert_eq!(events[2]["attributes"]["cart"]["text"], "3 apples");
+    let told: serde_json::Value = serde_json::from_str(&watched.stderr).expect("the cursor");
+    assert_eq!(told["cursor"], events[2]["cursor"]);
+
+    let after = events[1]["cursor"].as_str().expect("a cursor");
+    let table = run(at, &["session", "watch", "--limit", "1", "--after", after], b"").await;
+    let lines: Vec<&str> = table.text().lines().collect();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("TIME") && lines[1].contains("idle timeout"),
+        "{lines:?}"
+    );
+    assert!(!table.text().contains("apples") && table.stderr.starts_with("cursor: "), "{}", table.stderr);
+    let gone = run(at, &["session", "watch", "--after", "00000000000000c1-7", "--output", "json"], b"").await;
+    assert_eq!((gone.code, gone.error()["kind"].as_str()), (9, Some("out_of_range")));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_watch_ends_cleanly_with_its_cursor() {
+    let node = FakeNode::start().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.args(["session", "watch"]).env_clear().env("QUORATE_ENDPOINTS", node.address());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().expect("the binary starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        // The header and three events.
+        for _ in 0..4 {
+            lines.read_line(&mut String::new()).expect("a line");
+        }
+        let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(interrupt.expect("kill is there").success());
+        child.wait_with_output().expect("the binary ends")
+    });
+    let output = ended.await.expect("no panic");
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!((output.status.code(), told.as_str()), (Some(0), "cursor: 00000000000000c1-103.0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_created_shown_changed_and_deleted() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let create = ["ns", "create", "shop", "--default-idle", "30m", "--bytes-max", "4GiB", "--output", "json"];
+    assert_eq!(run(at, &create, b"").await.json()["created"], true);
+    assert_eq!(run(at, &create, b"").await.code, 4);
+    let shown = run(at, &["ns", "show", "shop", "--output", "json"], b"").await.json();
+    assert_eq!(shown["policy"]["default_idle_ms"], 1_800_000);
+    assert_eq!((&shown["policy"]["sessions_max"], &shown["counters"]["live"]), (&().into(), &0.into()));
+    let table = run(at, &["ns", "show", "shop"], b"").await;
+    assert!(table.text().contains("4 GiB") && table.text().contains("30m"), "{}", table.text());
+    assert_eq!(run(at, &["ns", "set", "shop"], b"").await.code, 2, "nothing to change");
+    assert_eq!(run(at, &["ns", "set", "none", "--events-max", "0"], b"").await.code, 3);
+    assert_eq!(run(at, &["ns", "set", "shop", "--sessions-max", "9"], b"").await.code, 0);
+    let all = run(at, &["ns", "ls", "--output", "json"], b"").await.json();
+    assert_eq!(all["namespaces"][0]["policy"]["sessions_max"], 9);
+    assert_eq!(run(at, &["ns", "ls"], b"").await.text().lines().count(), 2);
+    assert_eq!(run(at, &["ns", "rm", "shop"], b"").await.code, 2, "nobody is there to be asked");
+    assert_eq!(run(at, &["ns", "rm", "shop", "--yes"], b"").await.code, 0);
+    assert_eq!(run(at, &["ns", "rm", "shop", "--yes"], b"").await.code, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,7 @@ enum TimeNews {
     Jump { by_ms: u64 },
 }
 
+#[allow(clippy::large_enum_variant, reason = "nearly all are proposals, which are not copied again")]
 enum Step {
     Blank,
     Propose(Proposal),

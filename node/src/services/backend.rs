@@ -68,9 +68,8 @@ impl Backend for Consensus {
         Consensus::now(self)
     }
 
-    // TEMPORARY, until `Consensus::staleness` is there: a node that does not know answers no stale read.
     fn staleness(&self) -> Option<Duration> {
-        None
+        Consensus::staleness(self)
     }
 
     fn lock_waits(&self) -> &Arc<LockWaits> {

@@ -41,6 +41,7 @@ pub(crate) struct Locking {
 }
 
 /// What has come of a lock.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(crate) enum Taken {
     Answered(Answer),
     /// Somebody else has it.

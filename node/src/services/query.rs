@@ -127,3 +127,7 @@ fn policy(policy: &Policy) -> v1::Policy {
         events_bytes_max: Some(more.events_bytes_max),
     }
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;

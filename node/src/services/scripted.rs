@@ -14,6 +14,7 @@ use super::backend::{Backend, Results};
 use super::executor::Executor;
 use crate::consensus::{
     Applied, ForwardError, ForwardHandler as _, Leader, LockWaits, ProposeError, ReadError, WaitError,
+    is_throttled,
 };
 
 /// This cluster's id.
@@ -32,6 +33,7 @@ struct Inner {
     index: u64,
     now_ms: u64,
     staleness: Option<Duration>,
+    hold_at: Option<fn(&Command) -> bool>,
     leader: Option<Leader>,
     no_quorum: bool,
     fates: VecDeque<Fate>,
@@ -55,6 +57,7 @@ pub(crate) struct Scripted {
     gate: Arc<watch::Sender<bool>>,
     applied: Arc<watch::Sender<u64>>,
     lock_waits: Arc<LockWaits>,
+    overloaded: Arc<watch::Sender<bool>>,
 }
 
 impl Scripted {
@@ -69,6 +72,7 @@ impl Scripted {
             index: 0,
             now_ms,
             staleness: None,
+            hold_at: None,
             leader,
             no_quorum: false,
             fates: VecDeque::new(),
@@ -88,6 +92,7 @@ impl Scripted {
             gate: Arc::new(watch::Sender::new(true)),
             applied: Arc::new(watch::Sender::new(0)),
             lock_waits: Arc::default(),
+            overloaded: Arc::new(watch::Sender::new(false)),
         };
         tokio::spawn(work(jobs, scripted.clone(), scripted.gate.subscribe()));
         scripted
@@ -133,6 +138,16 @@ impl Scripted {
     /// Holds applying, or lets it go on.
     pub(crate) fn hold(&self, held: bool) {
         self.gate.send_replace(!held);
+    }
+
+    /// Holds applying from the first such command on.
+    pub(crate) fn hold_at(&self, is_it: fn(&Command) -> bool) {
+        self.inner.lock().hold_at = Some(is_it);
+    }
+
+    /// What may be held up waits from here on, or goes on.
+    pub(crate) fn overload(&self, overloaded: bool) {
+        self.overloaded.send_replace(overloaded);
     }
 
     /// Time passes; the state learns of it with its next entry.
@@ -206,6 +221,9 @@ impl Scripted {
 /// Applies in order of submission, while the gate is open.
 async fn work(mut jobs: mpsc::UnboundedReceiver<Job>, scripted: Scripted, mut gate: watch::Receiver<bool>) {
     while let Some((command, answer)) = jobs.recv().await {
+        if scripted.inner.lock().hold_at.take_if(|is_it| is_it(&command)).is_some() {
+            scripted.hold(true);
+        }
         if gate.wait_for(|open| *open).await.is_err() {
             return;
         }
@@ -256,6 +274,10 @@ impl Backend for Scripted {
     }
 
     async fn submit(&self, commands: Vec<Command>) -> Result<Results, ProposeError> {
+        if commands.iter().any(is_throttled) {
+            let mut overloaded = self.overloaded.subscribe();
+            let _ = overloaded.wait_for(|overloaded| !overloaded).await.unwrap();
+        }
         let deposed = {
             let mut inner = self.inner.lock();
             inner.submits += 1;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate_client::{AttributeSelection, Client, Error, GetOptions, SessionId, Write};
+use quorate_client::{AttributeSelection, Client, Consistency, Error, GetOptions, SessionId, Write};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 

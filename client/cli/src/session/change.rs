@@ -70,12 +70,24 @@ pub(crate) struct ChangeOptions {
     /// Set the absolute timeout, counted from the session's creation: 12h, 7days
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     absolute: Option<Duration>,
+
+    /// Change under the lock that is held with this token, as printed by `session lock`
+    #[arg(long, value_name = "FENCE")]
+    fence: Option<u64>,
+
+    /// Give the lock back in the same step
+    #[arg(long, requires = "fence")]
+    release: bool,
 }
 
 impl ChangeOptions {
     /// Whether there is anything to change.
     pub(crate) fn is_empty(&self) -> bool {
-        self.principal.is_none() && !self.sign_out && self.idle.is_none() && self.absolute.is_none()
+        self.principal.is_none()
+            && !self.sign_out
+            && self.idle.is_none()
+            && self.absolute.is_none()
+            && !self.release
     }
 
     /// `write` with these options.
@@ -93,6 +105,12 @@ impl ChangeOptions {
         }
         if let Some(absolute) = self.absolute {
             write = write.absolute_timeout(absolute);
+        }
+        if let Some(fence) = self.fence {
+            write = write.fence(fence);
+        }
+        if self.release {
+            write = write.release();
         }
         write
     }

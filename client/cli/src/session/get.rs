@@ -1,13 +1,16 @@
 //! `quorate session get`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use quorate_client::{AttributeSelection, Client, GetOptions, Position, Session};
+use quorate_client::{AttributeSelection, Client, Consistency, GetOptions, Position, Session};
 use serde::Serialize;
 
+use super::lock_state::LockReport;
 use super::target::{ID_HELP, Target};
+use crate::arguments::positive_duration;
 use crate::attribute::Shown;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -20,17 +23,20 @@ Examples:
   quorate session get --id-file alice.id
   printf %s \"$ID\" | quorate session get - --output json
   quorate session get --id-file alice.id --raw cart > cart.json
+  quorate session get --id-file alice.id --stale 5s
   quorate session get --id-file alice.id --at-least 00000000000000c1-42 --node 127.0.0.1:7102
 
 Reads are linearizable: they see every change acknowledged before. Looking does not keep a
-session alive; --touch does. With --node that node alone answers from its own memory, once it has
-applied the position given by --at-least, or as far as it is.
+session alive; --touch does. With --stale any node answers that is no further behind than this;
+with --at-least, any that has applied this position. With --node that node alone answers, from
+its own memory, as far as it is if nothing else is said.
 
 {ID_HELP}
 
 JSON: {{\"handle\", \"version\", \"principal\", \"created_ms\", \"idle_timeout_ms\",
-  \"absolute_timeout_ms\", \"remaining_ms\", \"attributes\": {{NAME: {{\"text\"}} or {{\"hex\"}}}},
-  \"position\"}}. Times are milliseconds, created_ms since 1970; a timeout not set is null.
+  \"absolute_timeout_ms\", \"remaining_ms\", \"lock\": {{\"owner\", \"age_ms\", \"remaining_ms\",
+  \"waiting\"}}, \"attributes\": {{NAME: {{\"text\"}} or {{\"hex\"}}}}, \"position\"}}. Times are
+  milliseconds, created_ms since 1970; a timeout not set is null, and so is a lock nobody holds.
   A value is \"text\" when it is UTF-8 without control characters other than tab and line ends,
   else \"hex\". A table marks the latter with hex:, writes line ends as \\n and cuts long values."
     )
@@ -56,12 +62,16 @@ pub(crate) struct GetArguments {
     raw: Option<String>,
 
     /// Renew the idle deadline too
-    #[arg(long, conflicts_with_all = ["at_least", "node"])]
+    #[arg(long, conflicts_with_all = ["at_least", "stale", "node"])]
     touch: bool,
 
     /// Let any node answer that has applied this position, as printed by an earlier command
     #[arg(long, value_name = "POSITION")]
     at_least: Option<Position>,
+
+    /// Let any node answer whose sessions are at most so old: 2s or more
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, conflicts_with = "at_least")]
+    stale: Option<Duration>,
 
     /// Ask this node, for what it has itself
     #[arg(long, value_name = "HOST:PORT")]
@@ -81,12 +91,14 @@ pub(crate) async fn run(context: &mut Context, arguments: GetArguments) -> Resul
         None if arguments.attributes.is_empty() => AttributeSelection::All,
         None => AttributeSelection::Named(arguments.attributes),
     };
-    let at_least = match (&arguments.node, arguments.at_least) {
-        (Some(node), None) => Some(position_of(&context.client, node).await?),
-        (_, at_least) => at_least,
+    let consistency = match (arguments.stale, arguments.at_least, &arguments.node) {
+        (Some(bound), _, _) => Consistency::Stale(bound),
+        (None, Some(position), _) => Consistency::AtLeast(position),
+        (None, None, Some(node)) => Consistency::AtLeast(position_of(&context.client, node).await?),
+        (None, None, None) => Consistency::Linearizable,
     };
     let options =
-        GetOptions { touch: arguments.touch, attributes: selection, at_least, node: arguments.node };
+        GetOptions { touch: arguments.touch, attributes: selection, consistency, node: arguments.node };
     let session = context.client.get_with(&id, options).await?;
     match arguments.raw {
         Some(name) => match session.attributes.get(&name) {
@@ -113,6 +125,7 @@ struct SessionReport {
     idle_timeout_ms: Option<u64>,
     absolute_timeout_ms: Option<u64>,
     remaining_ms: Option<u64>,
+    lock: Option<LockReport>,
     attributes: BTreeMap<String, Shown>,
     position: String,
     /// For the table.
@@ -131,6 +144,7 @@ impl SessionReport {
             idle_timeout_ms: session.idle_timeout.map(crate::output::millis),
             absolute_timeout_ms: session.absolute_timeout.map(crate::output::millis),
             remaining_ms: session.remaining.map(crate::output::millis),
+            lock: session.lock.as_ref().map(LockReport::of),
             attributes: session.attributes.iter().map(shown).collect(),
             position: session.position.to_string(),
             values: session.attributes,
@@ -149,6 +163,7 @@ impl Report for SessionReport {
             ("idle timeout", duration(self.idle_timeout_ms)),
             ("absolute timeout", duration(self.absolute_timeout_ms)),
             ("remaining", duration(self.remaining_ms)),
+            ("locked", self.lock.as_ref().map_or_else(|| "no".to_owned(), LockReport::cell)),
             ("position", self.position.clone()),
         ]);
         if self.values.is_empty() {

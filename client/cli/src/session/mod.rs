@@ -5,19 +5,27 @@
 //! - `target`: which session is meant, and the file that a new id goes to.
 //! - `delivery`: how a new id reaches whoever asked for it.
 //! - `change`: what `set` and `patch` have in common.
-//! - `receipt`: what a change answers.
+//! - `receipt`: what a change answers. `lock_state`: how a lock that somebody holds is shown.
+//! - `under_lock`: a command that runs while the lock is held.
 
 mod change;
 mod create;
 mod delivery;
 mod get;
+mod lock;
+mod lock_state;
+mod ls;
 mod patch;
 mod receipt;
 mod regenerate;
+mod revoke;
 mod rm;
 mod set;
 mod target;
 mod touch;
+mod under_lock;
+mod unlock;
+mod watch;
 
 use clap::Subcommand;
 
@@ -38,10 +46,20 @@ pub(crate) enum SessionCommand {
     Patch(patch::PatchArguments),
     /// End a session (logout)
     Rm(rm::RmArguments),
-    /// Renew a session's idle deadline
+    /// Renew the idle deadlines of sessions
     Touch(touch::TouchArguments),
     /// Give a session a new id; the old one is dead at once
     Regenerate(regenerate::RegenerateArguments),
+    /// List sessions
+    Ls(ls::LsArguments),
+    /// Show what happens to sessions, as it happens
+    Watch(watch::WatchArguments),
+    /// Lock a session, or run a command under its lock
+    Lock(lock::LockArguments),
+    /// Give a lock back, or break somebody else's
+    Unlock(unlock::UnlockArguments),
+    /// End all sessions of a user
+    Revoke(revoke::RevokeArguments),
 }
 
 /// Runs a `session` command.
@@ -59,5 +77,10 @@ pub(crate) async fn run(global: &Global, command: SessionCommand) -> Result<(), 
         SessionCommand::Rm(arguments) => rm::run(&mut context, arguments).await,
         SessionCommand::Touch(arguments) => touch::run(&mut context, arguments).await,
         SessionCommand::Regenerate(arguments) => regenerate::run(&mut context, arguments).await,
+        SessionCommand::Ls(arguments) => ls::run(&context, arguments).await,
+        SessionCommand::Watch(arguments) => watch::run(&context, arguments).await,
+        SessionCommand::Lock(arguments) => lock::run(&mut context, arguments).await,
+        SessionCommand::Unlock(arguments) => unlock::run(&mut context, arguments).await,
+        SessionCommand::Revoke(arguments) => revoke::run(&mut context, arguments).await,
     }
 }

@@ -79,6 +79,58 @@ impl Report for Ended {
     }
 }
 
+/// A lock that was taken or renewed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Locked {
+    pub(crate) fence: u64,
+    pub(crate) lease_ms: u64,
+    pub(crate) position: String,
+}
+
+impl Report for Locked {
+    fn table(&self) -> String {
+        pairs(&[
+            ("fence", self.fence.to_string()),
+            ("lease", duration(Some(self.lease_ms))),
+            ("position", self.position.clone()),
+        ])
+    }
+}
+
+/// Sessions that were touched together.
+#[derive(Debug, Serialize)]
+pub(crate) struct RenewedMany {
+    pub(crate) touched: usize,
+    /// By their places among those named, from 1: ids are secrets.
+    pub(crate) missing: Vec<usize>,
+    pub(crate) position: String,
+}
+
+impl Report for RenewedMany {
+    fn table(&self) -> String {
+        let missing: Vec<String> = self.missing.iter().map(|place| format!("no. {place}")).collect();
+        let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
+        pairs(&[
+            ("touched", self.touched.to_string()),
+            ("missing", missing),
+            ("position", self.position.clone()),
+        ])
+    }
+}
+
+/// A user's sessions that were ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Revoked {
+    pub(crate) sessions: u64,
+    pub(crate) position: String,
+}
+
+impl Report for Revoked {
+    fn table(&self) -> String {
+        pairs(&[("sessions ended", self.sessions.to_string()), ("position", self.position.clone())])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +155,10 @@ mod tests {
         assert_eq!(render(Format::Json, &changed), "{\n  \"version\": 2,\n  \"position\": \"c-8\"\n}\n");
         let renewed = Renewed { remaining_ms: Some(90_000), position: "c-9".into() };
         assert_eq!(render(Format::Table, &renewed), "remaining  1m 30s\nposition   c-9\n");
+        let locked = Locked { fence: 7, lease_ms: 30_000, position: "c-9".into() };
+        assert_eq!(render(Format::Table, &locked), "fence     7\nlease     30s\nposition  c-9\n");
+        let many = RenewedMany { touched: 3, missing: vec![2, 5], position: "c-9".into() };
+        assert_eq!(render(Format::Table, &many), "touched   3\nmissing   no. 2, no. 5\nposition  c-9\n");
         let ended = Ended { position: "c-10".into() };
         assert_eq!(render(Format::Json, &ended), "{\n  \"position\": \"c-10\"\n}\n");
     }

@@ -40,6 +40,10 @@ pub(crate) struct RegenerateArguments {
     #[arg(long, value_name = "FILE")]
     save_id: Option<PathBuf>,
 
+    /// Keep the lock that is held with this token, under the new id
+    #[arg(long, value_name = "FENCE")]
+    fence: Option<u64>,
+
     /// Print nothing but the new id
     #[arg(long, short, conflicts_with = "save_id")]
     quiet: bool,
@@ -54,7 +58,11 @@ pub(crate) async fn run(context: &mut Context, arguments: RegenerateArguments) -
     let old = arguments.target.read(&mut context.input)?;
     let delivery = Delivery::open(arguments.save_id.as_deref(), arguments.quiet)?;
     let new = SessionId::random();
-    match context.client.regenerate_to(&old, new.clone()).await {
+    let renewed = match arguments.fence {
+        Some(fence) => context.client.regenerate_locked(&old, new.clone(), fence).await,
+        None => context.client.regenerate_to(&old, new.clone()).await,
+    };
+    match renewed {
         Ok(created) => delivery.deliver(context, &created),
         Err(error) if error.may_have_taken_effect() => {
             Err(delivery.deliver_unconfirmed(context, error, &new, Some(&old)))

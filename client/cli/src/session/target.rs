@@ -40,6 +40,18 @@ impl Target {
     }
 }
 
+/// A session's handle, as `session ls` shows it.
+///
+/// # Errors
+///
+/// What is wrong with `text`, for clap.
+pub(crate) fn handle(text: &str) -> Result<String, String> {
+    match text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("a handle has 32 hexadecimal digits; `session ls` lists them".to_owned()),
+    }
+}
+
 /// As [`Input::session_id`], for an id that is still hidden.
 ///
 /// # Errors
@@ -195,6 +207,12 @@ mod tests {
     fn a_folder_that_is_not_there_is_named() {
         let failure = IdFile::open(Path::new("/nonexistent/id")).err().expect("refused");
         assert!(failure.to_string().contains("/nonexistent/id"), "{failure}");
+    }
+
+    #[test]
+    fn a_handle_is_no_id() {
+        assert_eq!(handle(&"3F".repeat(16)), Ok("3f".repeat(16)));
+        assert!(handle("3f").is_err() && handle(&"x".repeat(32)).is_err());
     }
 
     #[test]

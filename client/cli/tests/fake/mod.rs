@@ -1,4 +1,6 @@
-//! A node of one, in memory: enough of `quorate.v1` to run the command line against. No Raft, no expiry.
+//! A node of one, in memory (`more`: locks, lists, namespaces, events): enough of `quorate.v1` to run the command line against. No Raft, no expiry.
+
+mod more;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,14 +8,17 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use self::more::More;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use quorate_proto::v1::{
-    Answer, CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, Error, GetRequest, GetResponse,
+    Answer, BreakLockRequest, BreakLockResponse, CreateRequest, CreateResponse, DeleteRequest,
+    DeleteResponse, Error, GetRequest, GetResponse, ListRequest, ListResponse, LockRequest, LockResponse,
     Member, OpenClientRequest, OpenClientResponse, Operation, PipelineRequest, PipelineResponse, Position,
-    RegenerateRequest, RegenerateResponse, Session, StatusRequest, StatusResponse, TouchRequest,
-    TouchResponse, WriteRequest, WriteResponse, answer, cluster_server, operation, sessions_server,
-    write_request,
+    RegenerateRequest, RegenerateResponse, RevokeRequest, RevokeResponse, Session, StatusRequest,
+    StatusResponse, TouchManyRequest, TouchManyResponse, TouchRequest, TouchResponse, UnlockRequest,
+    UnlockResponse, WatchRequest, WatchResponse, WriteRequest, WriteResponse, answer, cluster_server,
+    operation, sessions_server, write_request,
 };
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
@@ -43,6 +48,7 @@ struct Store {
     index: u64,
     forgetful: bool,
     losing: Losing,
+    more: More,
 }
 
 /// How far it is with losing an answer.
@@ -92,6 +98,16 @@ impl FakeNode {
     /// What a session of the namespace "default" holds now.
     pub(crate) fn session(&self, id: &str) -> Option<Session> {
         self.inner.store.lock().expect("no panic").sessions.get(&key("", id)).cloned()
+    }
+
+    /// Whether a session's lock is held.
+    pub(crate) fn is_locked(&self, id: &str) -> bool {
+        self.inner.store.lock().expect("no panic").more.is_locked(&key("", id))
+    }
+
+    /// Takes a session's lock away, as an administrator could.
+    pub(crate) fn free(&self, id: &str) {
+        self.inner.store.lock().expect("no panic").more.free(&key("", id));
     }
 
     fn perform(&self, operation: Operation) -> Answer {
@@ -144,7 +160,7 @@ impl Store {
 
     fn perform(&mut self, operation: operation::Operation) -> Outcome {
         use operation::Operation as O;
-        if !matches!(operation, O::OpenClient(_) | O::Get(_)) {
+        if !matches!(operation, O::OpenClient(_) | O::Get(_) | O::List(_)) {
             match std::mem::take(&mut self.losing) {
                 Losing::Not => {}
                 Losing::Answer => {
@@ -168,6 +184,11 @@ impl Store {
                 let position = self.next();
                 Ok(answer::Answer::Touch(TouchResponse { remaining_ms: Some(1_200_000), position }))
             }
+            O::Delete(DeleteRequest { namespace, handle, .. }) if !handle.is_empty() => {
+                let key = self.by_handle(&namespace, &handle)?;
+                self.sessions.remove(&key);
+                Ok(answer::Answer::Delete(DeleteResponse { position: self.next() }))
+            }
             O::Delete(DeleteRequest { namespace, id, .. }) => {
                 self.sessions.remove(&key(&namespace, &id)).ok_or_else(not_found)?;
                 Ok(answer::Answer::Delete(DeleteResponse { position: self.next() }))
@@ -179,6 +200,7 @@ impl Store {
                 let position = self.next();
                 Ok(answer::Answer::Regenerate(RegenerateResponse { id: new_id, handle, version, position }))
             }
+            operation => self.perform_more(operation),
         }
     }
 
@@ -198,6 +220,7 @@ impl Store {
             idle_timeout_ms: timeouts.idle_ms.unwrap_or(1_200_000),
             absolute_timeout_ms: timeouts.absolute_ms.unwrap_or(0),
             remaining_ms: Some(1_200_000),
+            lock: None,
         };
         let handle = session.handle.clone();
         self.sessions.insert(key, session);
@@ -210,6 +233,7 @@ impl Store {
         }
         let session = self.sessions.get(&key(&request.namespace, &request.id)).ok_or_else(not_found)?;
         let mut session = session.clone();
+        session.lock = self.more.state(&key(&request.namespace, &request.id));
         if let Some(wanted) = request.attributes {
             session.attributes.retain(|name, _| wanted.names.contains(name));
         }
@@ -218,6 +242,7 @@ impl Store {
     }
 
     fn write(&mut self, request: WriteRequest) -> Outcome {
+        self.more.check(&key(&request.namespace, &request.id), request.fence)?;
         let session = self.sessions.get_mut(&key(&request.namespace, &request.id)).ok_or_else(not_found)?;
         if let Some(current) =
             Some(session.version).filter(|version| request.if_version.is_some_and(|v| v != *version))
@@ -253,6 +278,13 @@ macro_rules! unary {
                 }
             })*
 
+            type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+            async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+                let events = self.inner.store.lock().expect("no panic").more.watch(&request.into_inner()).map_err(refuse)?;
+                Ok(Response::new(Box::pin(events)))
+            }
+
             type PipelineStream = Pin<Box<dyn Stream<Item = Result<PipelineResponse, Status>> + Send>>;
 
             async fn pipeline(
@@ -278,6 +310,12 @@ unary! {
     touch TouchRequest TouchResponse Touch,
     delete DeleteRequest DeleteResponse Delete,
     regenerate RegenerateRequest RegenerateResponse Regenerate,
+    touch_many TouchManyRequest TouchManyResponse TouchMany,
+    lock LockRequest LockResponse Lock,
+    unlock UnlockRequest UnlockResponse Unlock,
+    break_lock BreakLockRequest BreakLockResponse BreakLock,
+    list ListRequest ListResponse List,
+    revoke RevokeRequest RevokeResponse Revoke,
 }
 
 #[tonic::async_trait]

@@ -44,6 +44,7 @@ pub(crate) struct Request {
 
 /// What there is to do.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "most are mutations, and none is kept for long")]
 pub(crate) enum Work {
     /// Draw a client handle and open it.
     OpenClient,
