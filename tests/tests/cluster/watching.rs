@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::v1;
-use quorate_tests::PATIENCE;
+use quorate_tests::{PATIENCE, ProcessCluster, until};
 use tokio::time::Instant;
 use tonic::{Code, Streaming};
 
-use crate::common::{Outcome, fact, patiently, reason, stub, three, wait_applied};
+use crate::common::{Outcome, fact, options, patiently, reason, stub, three, wait_applied};
 use crate::watched::{
     NAMESPACE, Writers, after, create, events_up_to, keep, narrow_stub, next, place, place_of, write,
 };
@@ -127,6 +127,70 @@ async fn the_events_outlive_kills_and_stops_of_all_nodes() -> Outcome {
             assert!(after == before, "node {node}: {} events, {} before", after.len(), before.len());
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_was_sent_a_snapshot_tells_the_same_events() -> Outcome {
+    let mut options = options(3);
+    // So few that a node which was away for a moment needs a snapshot.
+    options.arguments.push("--log-entries-kept=100".into());
+    let mut cluster = ProcessCluster::start(&options).await?;
+    let begin = keep(&cluster, PLENTY).await?;
+    let writers = Writers::start(&cluster, 4).await?;
+    writers.wait_acknowledged(50).await?;
+    let away = cluster.a_follower().await?;
+    let left_at = cluster.status(away).await?.last_log_index;
+    cluster.node_mut(away)?.kill()?;
+    writers.wait_acknowledged(600).await?;
+    let leader = cluster.wait_leader().await?;
+    until("the log is purged beyond what the absent node has", PATIENCE, || async {
+        let status = cluster.status(leader).await.map_err(|error| error.to_string())?;
+        let purged = status.purged_index;
+        (purged > left_at + 50).then_some(()).ok_or_else(|| format!("up to {purged}, absent since {left_at}"))
+    })
+    .await?;
+    cluster.node_mut(away)?.start()?;
+    cluster.wait_ready(away).await?;
+    let acknowledged = writers.finish().await?;
+    let last =
+        acknowledged.values().flatten().map(|(_, _, index)| *index).max().ok_or("nothing was written")?;
+    let expected = events_up_to(&cluster, leader, begin, last).await?;
+    assert_eq!(expected.len(), acknowledged.values().map(Vec::len).sum::<usize>());
+    for is_restarted in [false, true] {
+        if is_restarted {
+            cluster.node_mut(away)?.kill()?;
+            cluster.node_mut(away)?.start()?;
+            cluster.wait_ready(away).await?;
+        }
+        let told = events_up_to(&cluster, away, begin, last).await?;
+        assert!(told == expected, "{} events, {} at the leader", told.len(), expected.len());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_stops_in_order_tells_its_watchers() -> Outcome {
+    let mut cluster = three().await?;
+    let begin = keep(&cluster, PLENTY).await?;
+    let node = cluster.wait_leader().await?;
+    let mut watch = stub(&cluster, node).await?.watch(after(begin)).await?.into_inner();
+    next(&mut watch).await?;
+    let began = Instant::now();
+    let (status, stopped) = tokio::join!(
+        async {
+            loop {
+                if let Err(status) = next(&mut watch).await {
+                    return status;
+                }
+            }
+        },
+        cluster.stop(node)
+    );
+    stopped?;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "STOPPING"));
+    assert_eq!(fact(&status, "retryable").as_deref(), Some("true"));
+    assert!(began.elapsed() < Duration::from_secs(15), "it took {:?} to stop", began.elapsed());
     Ok(())
 }
 

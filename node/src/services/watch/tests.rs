@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use quorate_proto::v1;
 use quorate_state::{
-    APPLY_VERSION, AttributeChange, Attributes, Command, CreateSession, Operation, PolicyChange,
-    RegenerateSession, RevokePrincipal, SessionKey, Timeouts, WriteSession,
+    AttributeChange, Attributes, Command, CreateSession, Operation, PolicyChange, RegenerateSession,
+    RevokePrincipal, SessionKey, Timeouts, WriteSession,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -30,9 +30,7 @@ struct Rig {
 
 async fn rig() -> Rig {
     let stop = CancellationToken::new();
-    let rig = Rig { backend: Scripted::leader(), watches: Watches::new(stop.clone()), stop };
-    rig.apply(Command::RaiseApplyVersion { version: APPLY_VERSION }).await;
-    rig
+    Rig { backend: Scripted::leader(), watches: Watches::new(stop.clone()), stop }
 }
 
 fn key(number: u64) -> SessionKey {
@@ -133,12 +131,15 @@ async fn next(watch: &mut WatchStream) -> Result<v1::WatchResponse, Status> {
 /// As many events, and the cursor of the last message.
 async fn events(watch: &mut WatchStream, count: usize) -> (Vec<v1::Event>, v1::Cursor) {
     let (mut events, mut cursor) = (Vec::new(), None);
-    while events.len() < count {
-        let message = next(watch).await.unwrap();
-        events.extend(message.events);
-        cursor = message.cursor;
-    }
-    assert_eq!(events.len(), count);
+    let reading = async {
+        while events.len() < count {
+            let message = next(watch).await.unwrap();
+            events.extend(message.events);
+            cursor = message.cursor;
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    assert!(read.is_ok() && events.len() == count, "{} of {count} events came", events.len());
     (events, cursor.unwrap())
 }
 
