@@ -5,9 +5,11 @@
 //! holder     a process that holds a lock, to be stopped
 //! locks      a lock whose holder stops, a lock whose leader is killed
 //! everywhere "log out everywhere" with very many sessions
+//! expiries   sessions that expire while leaders are killed
 //! ```
 
 mod everywhere;
+mod expiries;
 mod holder;
 mod locks;
 mod parallel;
