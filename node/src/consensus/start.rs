@@ -36,6 +36,8 @@ use super::timers::Timers;
 use super::types::{PeerNode, Raft, StoredMembership, log_id_to_storage};
 use crate::config::Settings;
 
+/// Calls in progress from one node, above all those it has forwarded, which its own budget of bytes in flight bounds.
+const STREAMS_PER_PEER_MAX: u32 = 1 << 20;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 /// The peer listener of a node that stops has this long for the answers that are on their way.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -362,6 +364,8 @@ async fn serve_peers(
     let mut stopping = stop.clone();
     let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
     let serving = tonic::transport::Server::builder()
+        // The default is 200: so many forwarded calls that wait for locks would let nothing through that gives one back.
+        .max_concurrent_streams(STREAMS_PER_PEER_MAX)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         // A peer that vanished without a word must not leave half a snapshot behind for ever.

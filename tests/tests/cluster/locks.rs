@@ -284,3 +284,27 @@ async fn the_end_of_a_session_ends_the_wait_for_its_lock() -> Outcome {
     assert_eq!(refused(waiter.await?)?, (Code::NotFound, "NOT_FOUND".to_owned()));
     Ok(())
 }
+
+/// As many wait through one node as a connection usually carries calls, and what gives the lock back comes through.
+#[tokio::test]
+async fn many_who_wait_through_one_node_block_nobody() -> Outcome {
+    const WAITERS: u32 = 300;
+    let mut cluster = three().await?;
+    let follower = cluster.a_follower().await?;
+    let caller = Caller::at(&cluster, follower).await?;
+    let held = caller.lock(caller.lock_request(2, Duration::ZERO, 60_000)).await?;
+    let mut waiters = tokio::task::JoinSet::new();
+    for sequence in 0..WAITERS {
+        let caller = caller.clone();
+        let request = caller.lock_request(10 + u64::from(sequence), WAIT, 60_000);
+        waiters.spawn(async move { caller.lock(request).await });
+    }
+    caller.until_waiting(WAITERS).await?;
+    let since = Instant::now();
+    caller.unlock(3, held.fence).await?;
+    let next = waiters.join_next().await.ok_or("nobody waits")???;
+    assert_eq!(next.fence, held.fence + 1);
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    drop(waiters);
+    caller.until_waiting(0).await
+}
