@@ -7,16 +7,14 @@ use clap::Args;
 use quorate_client::{LockOptions, SessionId};
 
 use super::receipt::Locked;
-use super::target::{ID_HELP, Target};
+use super::target::Target;
 use super::under_lock;
 use crate::arguments::positive_duration;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Format, print_bytes};
 
-fn after_help() -> String {
-    format!(
-        "\
+const HELP: &str = "\
 Examples:
   quorate session lock --id-file alice.id --wait 10s -- ./rebuild-cart.sh
   quorate session lock --id-file alice.id --lease 5m --owner \"$HOSTNAME\"
@@ -33,15 +31,13 @@ prolongs it.
 
 While the lock is held, changes without its token are refused; reads, `rm` and `revoke` are not.
 
-{ID_HELP}
+Session ids are secrets: prefer --id-file FILE, or - to read the id from standard input.
 
-JSON, without a COMMAND: {{\"fence\", \"lease_ms\", \"position\"}}."
-    )
-}
+JSON, without a COMMAND: {\"fence\", \"lease_ms\", \"position\"}.";
 
 /// Lock a session, or run a command under its lock
 #[derive(Debug, Args)]
-#[command(after_help = after_help())]
+#[command(after_help = HELP)]
 pub(crate) struct LockArguments {
     #[command(flatten)]
     target: Target,
