@@ -23,8 +23,8 @@ Examples:
 
 With a COMMAND the lock is renewed for as long as that runs, and given back when it ends. The
 command finds the lock's token in QUORATE_FENCE; hand it to `session set` and `patch` by --fence.
-When the lock is lost the command is told to stop (SIGTERM) and the exit code is 8; else it is
-the command's own.
+It must not give the lock back itself. When the lock is lost, also because the session ended, the
+command is told to stop (SIGTERM) and the exit code is 8; else it is the command's own.
 
 Without a COMMAND the lock is held until its lease ends, or `session unlock --fence`. --renew
 prolongs it.
@@ -97,7 +97,7 @@ async fn locked(
     command: &[OsString],
 ) -> Result<(), Failure> {
     let guard = context.client.lock(id, options).await?;
-    under_lock::run(guard, command).await
+    under_lock::run(context.format, guard, command).await
 }
 
 fn tell(
