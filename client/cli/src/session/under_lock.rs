@@ -49,8 +49,8 @@ pub(crate) async fn run(format: Format, guard: LockGuard, command: &[OsString]) 
         Err(error) if error.kind() == ErrorKind::LockLost => {
             why.get_or_insert(error);
         }
-        // A session that has ended has no lock.
-        Err(error) if error.kind() != ErrorKind::NotFound && format == Format::Table => {
+        // A session that has ended has no lock; of one that is lost more is told below.
+        Err(error) if error.kind() != ErrorKind::NotFound && why.is_none() && format == Format::Table => {
             note(&format!("the lock was not given back, it ends with its lease: {error}"));
         }
         _ => {}
