@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use quorate_proto::peer::v1 as peer;
-use quorate_state::{Command, Limits, Member, Outcome, Refusal, State};
+use quorate_state::{Command, Member, Outcome, Refusal, State};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,6 +15,10 @@ use super::peers::Traffic;
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// And, when deadlines are near, at most this often.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// What is reaped at once, and the pause after it: after a mass expiry clients' entries come in between, and no apply takes
+/// long. What waits to be reaped is gone already, for everybody.
+const REAP_BATCH: usize = 256;
+const REAP_PAUSE: Duration = Duration::from_millis(4);
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -32,7 +36,7 @@ impl Consensus {
                 ticked = None;
                 continue;
             }
-            let expired = self.with_state(|state| state.reapable(Limits::REAP_MAX));
+            let expired = self.with_state(|state| state.reapable(REAP_BATCH));
             // However much there is to reap, the tick is due each second.
             let is_due = expired.is_empty() || ticked.is_none_or(|at| at.elapsed() >= TICK_INTERVAL);
             let propose = async {
@@ -63,7 +67,7 @@ impl Consensus {
         let now = self.now().cluster;
         let (due, reapable) = self.with_state(|state| (state.next_due(), !state.reapable(1).is_empty()));
         if reapable {
-            return Duration::from_millis(1);
+            return REAP_PAUSE;
         }
         let until_due = due.map_or(TICK_INTERVAL, |due| Duration::from_millis(due.0.saturating_sub(now.0)));
         until_due.clamp(TICK_INTERVAL_MIN, TICK_INTERVAL)

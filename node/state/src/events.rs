@@ -37,6 +37,8 @@ pub(crate) struct Ring {
     last: Option<Cursor>,
     count: u64,
     bytes: u64,
+    /// Of the last block.
+    open_bytes: u64,
     digest: Digest,
 }
 
@@ -63,10 +65,6 @@ pub struct Lost {
 impl EventBlock {
     fn bytes(&self) -> u64 {
         self.events.iter().map(Event::bytes).sum()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.events.len() >= BLOCK_EVENTS || self.bytes() >= BLOCK_BYTES
     }
 }
 
@@ -95,6 +93,13 @@ impl Ring {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether the next event begins a new block.
+    fn is_closed(&self) -> bool {
+        let full =
+            |block: &Arc<EventBlock>| block.events.len() >= BLOCK_EVENTS || self.open_bytes >= BLOCK_BYTES;
+        self.blocks.back().is_none_or(full)
     }
 
     /// What of it is in the state's digest: its events, and what was lost.
@@ -179,10 +184,12 @@ impl Events {
         let bytes = event.bytes();
         ring.digest.add(event.digest(namespace));
         (ring.count, ring.bytes, self.bytes) = (ring.count + 1, ring.bytes + bytes, self.bytes + bytes);
-        if ring.blocks.back().is_none_or(|block| block.is_closed()) {
+        if ring.is_closed() {
             ring.blocks.push_back(Arc::default());
+            ring.open_bytes = 0;
             self.blocks += 1;
         }
+        ring.open_bytes += bytes;
         if let Some(block) = ring.blocks.back_mut() {
             Arc::make_mut(block).events.push(event);
         }
@@ -248,6 +255,7 @@ impl Events {
         }
         let bytes = block.bytes();
         ring.count += block.events.len() as u64;
+        ring.open_bytes = bytes;
         ring.bytes = ring.bytes.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
         self.blocks += 1;

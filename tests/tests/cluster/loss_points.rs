@@ -6,11 +6,17 @@
 //! ```text
 //! answer      what a node answers to a mutation, to be compared
 //! mutations   one row for each mutation: how it is sent, what it leaves behind
-//! touch       the row whose second effect is hard to see
+//! locks       rows: locks, and what is done under them
+//! many        rows: revocation and namespaces
+//! touch       rows whose second effect is hard to see
+//! line        one that waits for a lock keeps its place
 //! story       a cluster, and one of each mutation on its way
 //! ```
 
 mod answer;
+mod line;
+mod locks;
+mod many;
 mod mutations;
 mod story;
 mod touch;

@@ -14,6 +14,9 @@ pub(super) const BYTES_MAX: u64 = 256 << 10;
 /// Events that one look passes by, wanted or not.
 const PASSED_MAX: usize = 2_048;
 
+/// Before this apply version nothing is told, so nothing can be watched.
+const EVENTS_FROM: u32 = 2;
+
 /// Where a watch stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -104,6 +107,10 @@ impl Place {
 }
 
 fn known(state: &State, wanted: &Wanted) -> Result<NamespaceId, Failure> {
+    let current = state.apply_version();
+    if current < EVENTS_FROM {
+        return Err(Refusal::NotYetSupported { current }.into());
+    }
     let known = state.namespace(&wanted.namespace).ok_or(Refusal::UnknownNamespace)?;
     Ok(known.0)
 }
@@ -127,4 +134,25 @@ fn oldest(state: &State, namespace: NamespaceId, index: u64) -> Cursor {
 
 fn events_lost(lost: Lost) -> Failure {
     reasons::events_lost(lost.oldest)
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_state::{ClusterTime, Command, Proposal};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_watched_before_there_are_events() {
+        let (mut state, wanted) = (State::new(), Wanted::parse(&v1::WatchRequest::default()).unwrap());
+        let mut place = Place { namespace: None, cursor: Cursor::behind(3) };
+        let refused = place.look_at(&state, 3, &wanted).unwrap_err();
+        assert_eq!((refused.reason, refused.retryable), ("NOT_YET_SUPPORTED", true));
+        // Somebody who begins behind the entry that brings them waits for it.
+        assert!(place.look_at(&state, 2, &wanted).unwrap().events.is_empty());
+        let command = Command::RaiseApplyVersion { version: EVENTS_FROM };
+        state.apply(3, Proposal { stamp: ClusterTime(1), command });
+        assert!(place.look_at(&state, 3, &wanted).unwrap().events.is_empty());
+        assert_eq!(place.namespace, Some(1));
+    }
 }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use quorate_proto::v1;
 use quorate_state::{
-    APPLY_VERSION, AttributeChange, Attributes, Command, CreateSession, Operation, PolicyChange,
-    RegenerateSession, RevokePrincipal, SessionKey, Timeouts, WriteSession,
+    AttributeChange, Attributes, Command, CreateSession, Operation, PolicyChange, RegenerateSession,
+    RevokePrincipal, SessionKey, Timeouts, WriteSession,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -30,9 +30,7 @@ struct Rig {
 
 async fn rig() -> Rig {
     let stop = CancellationToken::new();
-    let rig = Rig { backend: Scripted::leader(), watches: Watches::new(stop.clone()), stop };
-    rig.apply(Command::RaiseApplyVersion { version: APPLY_VERSION }).await;
-    rig
+    Rig { backend: Scripted::leader(), watches: Watches::new(stop.clone()), stop }
 }
 
 fn key(number: u64) -> SessionKey {

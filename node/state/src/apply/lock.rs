@@ -9,6 +9,14 @@ use crate::record::{Record, Slot};
 use crate::state::State;
 use crate::time::ClusterTime;
 
+/// A session's lock as it is now: what has lapsed has gone on.
+struct Settled {
+    slot: Slot,
+    lock: lock::Slot,
+    /// Whose turn came by that.
+    woken: Option<Fence>,
+}
+
 impl State {
     /// Takes the lock, renews it, or gets in line; a touch too, unless it waits.
     pub(super) fn lock(&mut self, take: LockSession) -> Result<Outcome, Refusal> {
@@ -51,7 +59,7 @@ impl State {
 
     /// A waiter whose turn has come takes the lock; a touch too. Asked again, it answers the same.
     pub(super) fn claim_lock(&mut self, waiter: &Waiter) -> Result<Outcome, Refusal> {
-        let (slot, mut lock, woken) = self.settled(&waiter.namespace, &waiter.key)?;
+        let Settled { slot, mut lock, woken } = self.settled(&waiter.namespace, &waiter.key)?;
         let (fence, now) = (waiter.fence, self.clocks.cluster);
         let (outcome, touches) = match lock::turn(&lock, fence, now) {
             Turn::Over => return Err(Refusal::WaitOver),
@@ -73,7 +81,7 @@ impl State {
 
     /// A waiter gives up.
     pub(super) fn leave_line(&mut self, waiter: &Waiter) -> Result<Outcome, Refusal> {
-        let (slot, mut lock, woken) = self.settled(&waiter.namespace, &waiter.key)?;
+        let Settled { slot, mut lock, woken } = self.settled(&waiter.namespace, &waiter.key)?;
         self.woken.extend(woken);
         let woken = lock::leave(&mut lock, waiter.fence, self.clocks.cluster);
         self.set_lock(slot, lock, woken, false);
@@ -82,7 +90,7 @@ impl State {
 
     /// Gives the lock back; a touch too.
     pub(super) fn unlock(&mut self, holder: &Waiter) -> Result<Outcome, Refusal> {
-        let (slot, mut lock, _) = self.settled(&holder.namespace, &holder.key)?;
+        let Settled { slot, mut lock, .. } = self.settled(&holder.namespace, &holder.key)?;
         lock::check(&lock, Some(holder.fence), self.clocks.cluster)?;
         let woken = lock::pass_on(&mut lock, self.clocks.cluster);
         self.set_lock(slot, lock, woken, true);
@@ -91,7 +99,7 @@ impl State {
 
     /// Takes the lock from its holder, whoever that is.
     pub(super) fn break_lock(&mut self, namespace: &str, key: SessionKey) -> Result<Outcome, Refusal> {
-        let (slot, mut lock, _) = self.settled(namespace, &key)?;
+        let Settled { slot, mut lock, .. } = self.settled(namespace, &key)?;
         if lock.is_none() {
             return Err(Refusal::NotLocked);
         }
@@ -123,17 +131,11 @@ impl State {
         self.woken.extend(lock.waiting.iter().map(|ticket| ticket.fence));
     }
 
-    /// A session's slot, its lock as it is now, and a waiter whose turn came by that.
-    #[allow(clippy::type_complexity, reason = "three parts of one look, taken apart at once")]
-    fn settled(
-        &self,
-        namespace: &str,
-        key: &SessionKey,
-    ) -> Result<(Slot, lock::Slot, Option<Fence>), Refusal> {
+    fn settled(&self, namespace: &str, key: &SessionKey) -> Result<Settled, Refusal> {
         let (slot, session) = self.find_in(namespace, key)?;
         let mut lock = session.lock.clone();
         let woken = lock::settle(&mut lock, self.clocks.cluster);
-        Ok((slot, lock, woken))
+        Ok(Settled { slot, lock, woken })
     }
 
     fn set_lock(&mut self, slot: Slot, lock: lock::Slot, woken: Option<Fence>, touches: bool) {

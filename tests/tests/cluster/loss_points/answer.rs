@@ -56,7 +56,27 @@ macro_rules! positioned {
     )*};
 }
 
-positioned!(CreateResponse, WriteResponse, TouchResponse, DeleteResponse, RegenerateResponse);
+positioned!(
+    CreateResponse,
+    WriteResponse,
+    TouchResponse,
+    TouchManyResponse,
+    DeleteResponse,
+    RegenerateResponse,
+    UnlockResponse,
+    BreakLockResponse,
+    RevokeResponse,
+    PutNamespaceResponse,
+    DeleteNamespaceResponse
+);
+
+impl Positioned for v1::LockResponse {
+    fn take_position(&mut self) -> Option<v1::Position> {
+        // Runs down: a later answer to the same tells less, or more after a renewal.
+        self.remaining_ms = 0;
+        self.position.take()
+    }
+}
 
 fn answer(mut response: impl Positioned) -> Answer {
     let index = response.take_position().map_or(0, |position| position.index);

@@ -10,16 +10,30 @@ use std::sync::Arc;
 
 use quorate_client::{Client, Error, ErrorKind, NewSession, Patch, Session, SessionId};
 use quorate_proto::v1;
+use quorate_proto::v1::namespaces_client::NamespacesClient;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_tests::new_id;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::answer::{Answer, answered, decoded};
+use super::locks::{BreakLock, FencedRegenerate, FencedWrite, Lock, Unlock};
+use super::many::{DeleteNamespace, PutNamespace, Revoke};
 use super::touch::Touch;
 use crate::common::looking;
 
-pub(super) type Stub = SessionsClient<Channel>;
+/// One node, for plain calls.
+#[derive(Clone)]
+pub(super) struct Stub {
+    pub(super) sessions: SessionsClient<Channel>,
+    pub(super) namespaces: NamespacesClient<Channel>,
+}
+
+impl Stub {
+    pub(super) fn new(channel: Channel) -> Stub {
+        Stub { sessions: SessionsClient::new(channel.clone()), namespaces: NamespacesClient::new(channel) }
+    }
+}
 
 /// One row of the table.
 #[tonic::async_trait]
@@ -29,6 +43,11 @@ pub(super) trait Mutation: Send + Sync {
     /// Whether its outcome is a refusal.
     fn is_refused(&self) -> bool {
         false
+    }
+
+    /// How many fencing tokens are drawn by it and by all that is done around it.
+    fn fences(&self) -> u64 {
+        0
     }
 
     /// Makes what it needs.
@@ -83,8 +102,19 @@ pub(super) fn all() -> Vec<Arc<dyn Mutation>> {
         ),
         Touch::row(),
         Touch::row_with_nearer_deadline(),
+        Touch::row_of_many(),
         Arc::new(Delete { id: new_id() }),
         Arc::new(Regenerate { id: new_id(), new: new_id(), later: new_id() }),
+        Lock::row(),
+        Lock::row_held_by_another(),
+        Unlock::row(),
+        BreakLock::row(),
+        FencedWrite::row(),
+        FencedRegenerate::row(),
+        Revoke::row(),
+        Revoke::row_of_all_but_one(),
+        PutNamespace::row(),
+        DeleteNamespace::row(),
     ]
 }
 
@@ -94,7 +124,7 @@ pub(super) async fn read(client: &Client, id: &SessionId) -> Result<Session, Str
 }
 
 /// `Err` unless there is no such session, for that reason.
-async fn gone(client: &Client, id: &SessionId, reason: &str) -> Result<(), String> {
+pub(super) async fn gone(client: &Client, id: &SessionId, reason: &str) -> Result<(), String> {
     match client.get_with(id, looking()).await {
         Err(error) if error.kind() == ErrorKind::NotFound && error.reason() == Some(reason) => Ok(()),
         Err(error) => Err(error.to_string()),
@@ -103,7 +133,12 @@ async fn gone(client: &Client, id: &SessionId, reason: &str) -> Result<(), Strin
 }
 
 /// `Err` unless the session has this version and this value of `a`.
-async fn holds(client: &Client, id: &SessionId, version: u64, value: &str) -> Result<Session, String> {
+pub(super) async fn holds(
+    client: &Client,
+    id: &SessionId,
+    version: u64,
+    value: &str,
+) -> Result<Session, String> {
     let session = read(client, id).await?;
     let a = session.attributes.get("a").map(|value| String::from_utf8_lossy(value).into_owned());
     if (session.version, a.as_deref()) == (version, Some(value)) {
@@ -113,7 +148,7 @@ async fn holds(client: &Client, id: &SessionId, version: u64, value: &str) -> Re
 }
 
 /// Creates a session with the attributes that the other rows change.
-async fn make(client: &Client, id: &SessionId) -> Result<(), Error> {
+pub(super) async fn make(client: &Client, id: &SessionId) -> Result<(), Error> {
     let new = NewSession::new().id(id.clone()).attribute("a", "before").attribute("b", "before");
     client.create(new).await.map(drop)
 }
@@ -145,7 +180,7 @@ impl Mutation for Create {
             attributes: [("a".to_owned(), "sent".into())].into(),
             ..Default::default()
         };
-        stub.create(request).await.map(answered)
+        stub.sessions.create(request).await.map(answered)
     }
 
     fn decode(&self, message: &[u8]) -> Option<Answer> {
@@ -192,7 +227,10 @@ impl Mutation for Write {
     }
 
     async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
-        stub.write(v1::WriteRequest { request_id: Some(id), ..self.request.clone() }).await.map(answered)
+        stub.sessions
+            .write(v1::WriteRequest { request_id: Some(id), ..self.request.clone() })
+            .await
+            .map(answered)
     }
 
     fn decode(&self, message: &[u8]) -> Option<Answer> {
@@ -247,7 +285,7 @@ impl Mutation for Delete {
     async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
         let request =
             v1::DeleteRequest { id: self.id.reveal().to_owned(), request_id: Some(id), ..Default::default() };
-        stub.delete(request).await.map(answered)
+        stub.sessions.delete(request).await.map(answered)
     }
 
     fn decode(&self, message: &[u8]) -> Option<Answer> {
@@ -283,7 +321,7 @@ impl Mutation for Regenerate {
             request_id: Some(id),
             ..Default::default()
         };
-        stub.regenerate(request).await.map(answered)
+        stub.sessions.regenerate(request).await.map(answered)
     }
 
     fn decode(&self, message: &[u8]) -> Option<Answer> {

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_client::Client;
+use quorate_client::{Client, LockOptions, NewSession};
 use quorate_proto::v1;
-use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_tests::{HarnessError, PATIENCE, ProcessCluster, Proxy, channel, until};
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -57,7 +56,7 @@ impl Story {
         for (sequence, mutation) in (1..).zip(all()) {
             mutation.prepare(&client).await.map_err(|error| format!("{}: {error}", mutation.name()))?;
             let proxy = Proxy::start(cluster.ports(leader)?.client).await?;
-            let through_proxy = SessionsClient::new(channel(proxy.address()).await?);
+            let through_proxy = Stub::new(channel(proxy.address()).await?);
             let id = v1::RequestId { client: opened, sequence, lowest_unanswered: 1 };
             rows.push(Row { mutation, id, proxy, through_proxy, on_its_way: None });
         }
@@ -95,7 +94,7 @@ impl Story {
         for row in &self.rows {
             let request =
                 v1::GetRequest { id: "not-there-0123456789abcdef".to_owned(), ..Default::default() };
-            let answer = row.through_proxy.clone().get(request).await;
+            let answer = row.through_proxy.sessions.clone().get(request).await;
             assert_eq!(answer.err().map(|status| status.code()), Some(tonic::Code::NotFound));
             assert_eq!((row.proxy.lost_requests().bytes, row.proxy.lost_answers().bytes), (0, 0));
         }
@@ -140,7 +139,7 @@ impl Story {
 
     /// Sends every mutation to the leader; returns with all on their way.
     async fn send_directly(&mut self) -> Outcome {
-        let direct = stub(&self.cluster, self.leader).await?;
+        let direct = Stub::new(channel(self.cluster.ports(self.leader)?.client).await?);
         for row in &mut self.rows {
             let (mutation, stub, id) = (Arc::clone(&row.mutation), direct.clone(), row.id);
             row.on_its_way = Some(tokio::spawn(async move { mutation.send(stub, id).await }));
@@ -295,7 +294,7 @@ impl Story {
     async fn retry(&self, row: &Row, node: u64) -> Result<Answer, HarnessError> {
         let address = self.cluster.ports(node)?.client;
         until("the retry is answered", PATIENCE, || async {
-            let stub = SessionsClient::new(channel(address).await.map_err(|status| status.to_string())?);
+            let stub = Stub::new(channel(address).await.map_err(|status| status.to_string())?);
             match row.mutation.send(stub, row.id).await {
                 Ok(answer) => Ok(answer),
                 Err(status) => {
@@ -357,8 +356,12 @@ impl Story {
         Ok(())
     }
 
-    /// The end of each story: all nodes run, and are equal.
+    /// The end of each story: all nodes run and are equal, and no more fencing tokens were drawn than locks taken.
     pub(super) async fn assert_equal_replicas(&mut self) -> Outcome {
+        let id = self.client.create(NewSession::new()).await?.id;
+        let fence = self.client.lock(&id, LockOptions::new()).await?.into_fence();
+        let drawn: u64 = self.rows.iter().map(|row| row.mutation.fences()).sum();
+        assert_eq!(fence, drawn + 1, "a lock was taken twice");
         let digests = self.cluster.digests().await?;
         assert!(digests.are_equal() && digests.are_of(&self.cluster.ids()), "{digests}");
         Ok(())

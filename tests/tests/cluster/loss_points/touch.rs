@@ -15,12 +15,15 @@ use super::mutations::{Mutation, Stub, read};
 
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A touch. A second effect shows in how much longer its session lives than one that was created with it and is never
-/// touched; or, when the absolute deadline is nearer, in an answer that tells less by then.
+/// A touch, of one session or of several at once. A second effect shows in how much longer its session lives than one
+/// that was created with it and is never touched; or, when the absolute deadline is nearer, in an answer that tells less
+/// by then; or, when one of several was missing, in an answer that misses none any more.
 pub(super) struct Touch {
     id: SessionId,
     untouched: SessionId,
     absolute: Option<Duration>,
+    /// Touched with it; created afterwards.
+    missing: Option<SessionId>,
     /// So much longer does it live, at most, by its first effect.
     gained: Mutex<Option<Duration>>,
 }
@@ -35,13 +38,21 @@ async fn remaining(client: &Client, id: &SessionId) -> Result<Duration, String> 
 }
 
 impl Touch {
+    fn new() -> Touch {
+        let (id, untouched) = (new_id(), new_id());
+        Touch { id, untouched, absolute: None, missing: None, gained: Mutex::default() }
+    }
+
     pub(super) fn row() -> Arc<dyn Mutation> {
-        Arc::new(Touch { id: new_id(), untouched: new_id(), absolute: None, gained: Mutex::default() })
+        Arc::new(Touch::new())
     }
 
     pub(super) fn row_with_nearer_deadline() -> Arc<dyn Mutation> {
-        let absolute = Some(IDLE / 2);
-        Arc::new(Touch { id: new_id(), untouched: new_id(), absolute, gained: Mutex::default() })
+        Arc::new(Touch { absolute: Some(IDLE / 2), ..Touch::new() })
+    }
+
+    pub(super) fn row_of_many() -> Arc<dyn Mutation> {
+        Arc::new(Touch { missing: Some(new_id()), ..Touch::new() })
     }
 
     /// How much longer than the untouched one it lives: at least and at most. An outage in between is time of neither.
@@ -66,7 +77,11 @@ impl Touch {
 #[tonic::async_trait]
 impl Mutation for Touch {
     fn name(&self) -> &'static str {
-        if self.absolute.is_some() { "touch, absolute deadline nearer" } else { "touch" }
+        match (&self.absolute, &self.missing) {
+            (Some(_), _) => "touch, absolute deadline nearer",
+            (None, Some(_)) => "touch many",
+            (None, None) => "touch",
+        }
     }
 
     async fn prepare(&self, client: &Client) -> Result<(), Error> {
@@ -82,13 +97,22 @@ impl Mutation for Touch {
     }
 
     async fn send(&self, mut stub: Stub, id: v1::RequestId) -> Result<Answer, Status> {
+        if let Some(missing) = &self.missing {
+            let ids = [&self.id, missing].map(|id| id.reveal().to_owned()).into();
+            let request = v1::TouchManyRequest { ids, request_id: Some(id), ..Default::default() };
+            return stub.sessions.touch_many(request).await.map(answered);
+        }
         let request =
             v1::TouchRequest { id: self.id.reveal().to_owned(), request_id: Some(id), ..Default::default() };
-        stub.touch(request).await.map(answered)
+        stub.sessions.touch(request).await.map(answered)
     }
 
     fn decode(&self, message: &[u8]) -> Option<Answer> {
-        decoded::<v1::TouchResponse>(message)
+        if self.missing.is_some() {
+            decoded::<v1::TouchManyResponse>(message)
+        } else {
+            decoded::<v1::TouchResponse>(message)
+        }
     }
 
     async fn check(&self, client: &Client) -> Result<(), String> {
@@ -109,6 +133,13 @@ impl Mutation for Touch {
                 Err(format!("touched again: {at_least:?} gained, {once:?} by the first"))
             }
             Some(_) => Ok(()),
+        }
+    }
+
+    async fn overtake(&self, client: &Client) -> Result<(), Error> {
+        match &self.missing {
+            Some(missing) => client.create(NewSession::new().id(missing.clone())).await.map(drop),
+            None => Ok(()),
         }
     }
 }
