@@ -40,8 +40,8 @@ trap 'exit 143' TERM
 
 # Prints README's blocks of language $2 under the heading $1.
 blocks() {
-    awk -v heading="## $1" -v fence="\`\`\`$2" '
-        /^#/ && !inside { here = ($0 == heading) }
+    awk -v heading="$1" -v fence="\`\`\`$2" '
+        /^#/ && !inside { here = ($0 == "## " heading || $0 == "### " heading) }
         /^```/ && inside { inside = 0; next }
         here && $0 == fence { inside = 1; next }
         inside && here' "$root/README.md"
@@ -77,6 +77,20 @@ readme_block() {
     say "ok: README's block under \"A cluster\", $(grep -c . "$work/block.sh") lines"
 }
 
+# README's block on locks and the like, on the cluster that is up.
+locks_block() {
+    blocks "Locks, users, events, namespaces" sh >"$work/locks.sh"
+    for command in "session lock" "session ls" "session watch" "session revoke" "ns create" "ns rm"; do
+        grep -qF -- "$command" "$work/locks.sh" || fail "README's block on locks has no \"$command\""
+    done
+    (cd "$work" && PATH=$bin:$PATH bash -euo pipefail "$work/locks.sh") >"$work/locks.out" 2>&1 ||
+        { cat "$work/locks.out" >&2 && fail "README's block on locks failed"; }
+    for pattern in 'mine, by token [0-9]+' '^sessions ended +1$' '^shop '; do
+        grep -Eq -- "$pattern" "$work/locks.out" || fail "README's block on locks did not say $pattern"
+    done
+    say "ok: README's block on locks, $(grep -c . "$work/locks.sh") lines"
+}
+
 # Every command of scripts/cluster.sh, around one session.
 every_command() {
     local quorate=$bin/quorate leader id=$work/bob.id
@@ -98,6 +112,7 @@ every_command() {
     expect "logs" "recovered" cluster logs "$leader"
     expect "logs, the end" "quorate_node" cluster logs "$leader" -n 3
     expect "README's example for Rust" "^deleted +and gone" quickstart
+    locks_block
     expect "down" "^node $leader stopped" cluster down
     expect "up with what is there" "^3 nodes are ready" cluster up
     expect "get after a restart of all" bob "$quorate" session get --id-file "$id"
