@@ -409,6 +409,8 @@ impl Consensus {
             Ok(()) => tracing::info!(successor, "handed leadership over"),
             Err(_) => tracing::info!(successor, "leadership was not taken over in time"),
         }
+        // Whoever waits here for a lock goes to the successor while this node can still say so.
+        self.lock_waits().wake_all();
     }
 
     /// Who should lead when this node, the leader, stops: the other voter whose log reaches furthest.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_state::{APPLY_VERSION, Command, Limits, State};
+use quorate_state::{APPLY_VERSION, Command, Limits, SessionKey, State};
 use tokio::sync::watch;
 
 use super::error::ProposeError;
@@ -44,13 +44,19 @@ impl Consensus {
 
     async fn pass_locks_on(&self) {
         let mut lapse = self.inner.replica.watch_lock_lapse();
+        let mut passed_on = Vec::new();
         loop {
             lapse.borrow_and_update();
-            let proposed = if self.is_leader() { self.pass_on_lapsed().await } else { Ok(()) };
-            if let Err(error) = proposed {
-                tracing::debug!(%error, "lapsed locks were not passed on");
+            let before = std::mem::take(&mut passed_on);
+            if self.is_leader() {
+                match self.pass_on_lapsed().await {
+                    Ok(keys) => passed_on = keys,
+                    Err(error) => tracing::debug!(%error, "lapsed locks were not passed on"),
+                }
             }
-            let pause = self.until_next_lapse();
+            // Sessions that are gone themselves keep their lines until they are reaped.
+            let in_vain = !passed_on.is_empty() && passed_on == before;
+            let pause = if in_vain { LOOK_INTERVAL } else { self.until_next_lapse() };
             tokio::select! {
                 // Gone with the replica, which this holds.
                 _ = lapse.changed() => {}
@@ -59,16 +65,17 @@ impl Consensus {
         }
     }
 
-    async fn pass_on_lapsed(&self) -> Result<(), ProposeError> {
+    /// Passes on what has lapsed, at most as much as one entry may; gives what that was.
+    async fn pass_on_lapsed(&self) -> Result<Vec<SessionKey>, ProposeError> {
         if self.with_state(State::apply_version) < APPLY_VERSION {
             self.propose(Command::RaiseApplyVersion { version: APPLY_VERSION }).await?;
         }
         let now = self.now().cluster;
         let keys = self.with_state(|state| state.lapsed_locks(now, Limits::REAP_MAX));
         if !keys.is_empty() {
-            self.propose(Command::SettleLocks { keys }).await?;
+            self.propose(Command::SettleLocks { keys: keys.clone() }).await?;
         }
-        Ok(())
+        Ok(keys)
     }
 
     fn until_next_lapse(&self) -> Duration {

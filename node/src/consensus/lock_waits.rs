@@ -55,11 +55,6 @@ impl LockWait {
     pub(crate) async fn woken(&self) {
         self.bell.notified().await;
     }
-
-    /// Whether somebody else waits under the same token: the same call, sent again.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.waits.bells.lock().get(&self.fence).is_some_and(|bells| bells.len() > 1)
-    }
 }
 
 impl Drop for LockWait {
@@ -84,7 +79,6 @@ mod tests {
     fn a_wake_before_the_wait_is_not_lost_and_wakes_once() {
         let waits = Arc::new(LockWaits::default());
         let (first, second, other) = (waits.listen(7), waits.listen(7), waits.listen(8));
-        assert!(first.is_shared() && !other.is_shared());
         waits.wake(&[7, 9]);
         assert!(first.woken().now_or_never().is_some() && second.woken().now_or_never().is_some());
         assert!(first.woken().now_or_never().is_none() && other.woken().now_or_never().is_none());
@@ -97,7 +91,7 @@ mod tests {
         let waits = Arc::new(LockWaits::default());
         let (first, second) = (waits.listen(7), waits.listen(7));
         drop(first);
-        assert!(waits.is_awaited(7) && !second.is_shared());
+        assert!(waits.is_awaited(7));
         drop(second);
         assert!(!waits.is_awaited(7) && waits.bells.lock().is_empty());
     }

@@ -36,7 +36,11 @@ use super::timers::Timers;
 use super::types::{PeerNode, Raft, StoredMembership, log_id_to_storage};
 use crate::config::Settings;
 
+/// Calls in progress from one node, above all those it has forwarded, which its own budget of bytes in flight bounds.
+const STREAMS_PER_PEER_MAX: u32 = 1 << 20;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
+/// The peer listener of a node that stops has this long for the answers that are on their way.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why a node did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -357,7 +361,11 @@ async fn serve_peers(
     let server = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let mut stopping = stop.clone();
+    let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
     let serving = tonic::transport::Server::builder()
+        // The default is 200: so many forwarded calls that wait for locks would let nothing through that gives one back.
+        .max_concurrent_streams(STREAMS_PER_PEER_MAX)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
         // A peer that vanished without a word must not leave half a snapshot behind for ever.
@@ -365,10 +373,18 @@ async fn serve_peers(
         .http2_keepalive_timeout(Some(timers.append_deadline * 5))
         .add_service(server)
         // Without it a follower's small answers wait for the leader's delayed acknowledgement: 40 ms now and then.
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped);
+    // Raft has stopped by then: what other nodes have forwarded here is answered at once, or not any more.
+    let drained = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
     tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = drained => {}
         result = serving => {
+            if *stop.borrow() {
+                return;
+            }
             let reason = result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
             failed.send_replace(Some(format!("the peer listener stopped: {reason}")));
         }

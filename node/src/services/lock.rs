@@ -110,8 +110,7 @@ fn held<B: Backend>(backend: &B, locking: &Locking, fence: Fence) -> Result<Answ
     let now = backend.now();
     let look = |state: &State, index| {
         let session = state.lookup(&locking.namespace, &locking.key, state.clocks())?;
-        let lock = session.lock_at(now.cluster);
-        let holder = lock.map(|lock| lock.into_owned().holder);
+        let holder = session.lock_at(now.cluster).map(|lock| lock.holder.clone());
         let holder = holder.filter(|holder| holder.fence == fence).ok_or(Refusal::StaleFence)?;
         let remaining_ms = holder.until.0.saturating_sub(now.cluster.0);
         let view = locking.get.is_some().then(|| View::new(locking.key, session.clone(), index, now));
@@ -160,7 +159,9 @@ impl Place {
                     return Err(reasons::deadline(true, self.locking.stake).into());
                 }
                 () = tokio::time::sleep_until(end) => {
-                    let leaves = !turn.is_shared();
+                    drop(turn);
+                    // The same call, sent again, may wait on.
+                    let leaves = !backend.lock_waits().is_awaited(self.fence);
                     return self.give_up(&backend, leaves).await;
                 }
             }
@@ -246,12 +247,11 @@ impl Place {
         let now = backend.now().cluster;
         let look = |state: &State, _| {
             let session = state.lookup(&self.locking.namespace, &self.locking.key, state.clocks())?;
-            let holder = session.lock_at(now).map(|lock| lock.into_owned().holder);
-            let since = |holder: quorate_state::Holder| Refusal::Locked {
-                age_ms: now.0.saturating_sub(holder.since.0),
-                remaining_ms: holder.until.0.saturating_sub(now.0),
-            };
-            Ok(holder.map_or(Refusal::Locked { age_ms: 0, remaining_ms: 0 }, since))
+            let locked = session.lock_at(now).map(|lock| Refusal::Locked {
+                age_ms: now.0.saturating_sub(lock.holder.since.0),
+                remaining_ms: lock.holder.until.0.saturating_sub(now.0),
+            });
+            Ok(locked.unwrap_or(Refusal::Locked { age_ms: 0, remaining_ms: 0 }))
         };
         backend.with_applied(look).unwrap_or_else(|refusal: Refusal| refusal).into()
     }

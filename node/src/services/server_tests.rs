@@ -3,6 +3,7 @@ use std::io::{Read as _, Write as _};
 
 use bytes::Bytes;
 use quorate_proto::v1::cluster_client::ClusterClient;
+use quorate_proto::v1::namespaces_client::NamespacesClient;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
@@ -70,6 +71,56 @@ async fn unary_calls_create_read_and_refuse() {
     let gone = client.get(v1::GetRequest { id: ID.to_owned(), ..Default::default() }).await.unwrap_err();
     assert_eq!((gone.code(), reason(&gone).as_str()), (Code::NotFound, "RENAMED"));
     client.delete(v1::DeleteRequest { id: moved.id, ..Default::default() }).await.unwrap();
+}
+
+/// Each of the new calls by its own method, and a call that goes away leaves the line.
+#[tokio::test]
+async fn unary_calls_lock_list_revoke_and_keep_namespaces() {
+    let backend = Scripted::leader();
+    let (_serving, channel, _) = serve(&backend).await;
+    let mut shops = NamespacesClient::new(channel.clone());
+    let mut client = SessionsClient::new(channel);
+    let (namespace, id) = ("shop".to_owned(), ID.to_owned());
+    let put = v1::PutNamespaceRequest { name: namespace.clone(), ..Default::default() };
+    assert!(shops.put(put).await.unwrap().into_inner().created);
+    let principal = "ada".to_owned();
+    let create = v1::CreateRequest {
+        namespace: namespace.clone(),
+        id: id.clone(),
+        principal: principal.clone(),
+        ..Default::default()
+    };
+    let handle = client.create(create).await.unwrap().into_inner().handle;
+    let touch =
+        v1::TouchManyRequest { namespace: namespace.clone(), ids: vec![id.clone()], ..Default::default() };
+    assert!(client.touch_many(touch).await.unwrap().into_inner().missing.is_empty());
+    let lock = v1::LockRequest { namespace: namespace.clone(), id: id.clone(), ..Default::default() };
+    let fence = client.lock(lock.clone()).await.unwrap().into_inner().fence;
+    let mut waiter = client.clone();
+    let wait = v1::LockRequest { wait_ms: 60_000, ..lock.clone() };
+    let call = tokio::spawn(async move { waiter.lock(wait).await });
+    let lists = |backend: &Scripted, what: fn(&quorate_state::Command) -> bool| {
+        backend.commands().iter().filter(|command| what(command)).count()
+    };
+    backend.until("in line", |backend| backend.submitted() == 5).await;
+    call.abort();
+    let left = |command: &quorate_state::Command| matches!(command, quorate_state::Command::LeaveLine(_));
+    backend.until("it left", |backend| lists(backend, left) == 1).await;
+    let unlock = v1::UnlockRequest { namespace: namespace.clone(), id, fence, ..Default::default() };
+    client.unlock(unlock).await.unwrap();
+    client.lock(lock).await.unwrap();
+    let locked = v1::BreakLockRequest { namespace: namespace.clone(), handle, ..Default::default() };
+    client.break_lock(locked.clone()).await.unwrap();
+    assert_eq!(reason(&client.break_lock(locked).await.unwrap_err()), "NOT_LOCKED");
+    let list = v1::ListRequest { namespace: namespace.clone(), ..Default::default() };
+    assert_eq!(client.list(list).await.unwrap().into_inner().sessions.len(), 1);
+    let revoke = v1::RevokeRequest { namespace: namespace.clone(), principal, ..Default::default() };
+    assert_eq!(client.revoke(revoke).await.unwrap().into_inner().sessions, 1);
+    let get = v1::GetNamespaceRequest { name: namespace.clone() };
+    assert!(shops.get(get).await.unwrap().into_inner().namespace.is_some());
+    assert_eq!(shops.list(v1::ListNamespacesRequest {}).await.unwrap().into_inner().namespaces.len(), 2);
+    let delete = v1::DeleteNamespaceRequest { name: namespace, ..Default::default() };
+    shops.delete(delete).await.unwrap();
 }
 
 #[tokio::test]
@@ -224,6 +275,7 @@ async fn health_follows_readiness() {
     };
     assert_eq!(check("").await.unwrap(), ServingStatus::Serving);
     assert_eq!(check("quorate.v1.Sessions").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check("quorate.v1.Namespaces").await.unwrap(), ServingStatus::Serving);
     assert_eq!(check("nobody").await.unwrap_err().code(), Code::NotFound);
     backend.lose_leader();
     assert_eq!(check("quorate.v1.Sessions").await.unwrap(), ServingStatus::NotServing);
@@ -254,7 +306,9 @@ async fn reflection_lists_the_services() {
         panic!("{answer:?}")
     };
     let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for expected in ["quorate.v1.Sessions", "quorate.v1.Cluster", "grpc.health.v1.Health"] {
+    for expected in
+        ["quorate.v1.Sessions", "quorate.v1.Namespaces", "quorate.v1.Cluster", "grpc.health.v1.Health"]
+    {
         assert!(names.contains(&expected), "{names:?}");
     }
     assert!(

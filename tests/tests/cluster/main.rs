@@ -10,6 +10,9 @@
 //! reads         AT_LEAST on followers
 //! expiry        deadlines: never early, gone soon after
 //! cluster_time  wrong wall clocks, restarts and failovers expire nobody
+//! locks         held, waited for and refused, also across leaders
+//! lists         pages that are stable, sessions that are revoked together
+//! namespaces    policies, quotas, and the end of one
 //! bad_input     a clear error, nothing changed, the node up
 //! garbage       the same for bytes that are no request at all
 //! data_dir      directories that a node must refuse
@@ -35,7 +38,10 @@ mod full_disk;
 mod garbage;
 mod harness;
 mod kills;
+mod lists;
+mod locks;
 mod loss_points;
+mod namespaces;
 mod peers;
 mod reads;
 mod restart;
