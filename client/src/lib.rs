@@ -4,10 +4,15 @@
 //! message over one stream per node. A mutation that may have been lost is sent again under the same request id until
 //! its deadline, and takes effect once. What cannot be known is told: [`Error::may_have_taken_effect`].
 //!
+//! [`Client::lock`] keeps others out of a session for as long as its [`LockGuard`] lives, and tells when that is no longer
+//! so. [`Client::watch`] tells what happens to sessions, in order, across the loss of nodes.
+//!
 //! TLS is not there yet: use the client on a network that you trust.
 //!
 //! ```no_run
-//! use quorate_client::{Client, NewSession, Patch};
+//! use std::time::Duration;
+//!
+//! use quorate_client::{Client, LockOptions, NewSession, Patch, Write};
 //!
 //! # async fn run() -> Result<(), quorate_client::Error> {
 //! let client = Client::builder().endpoints(["127.0.0.1:7101", "127.0.0.1:7102"]).connect().await?;
@@ -15,6 +20,9 @@
 //! client.patch(&created.id, Patch::new().set("cart", "3 apples")).await?;
 //! let session = client.get(&created.id).await?;
 //! assert_eq!(session.attributes["cart"].as_ref(), b"3 apples");
+//!
+//! let guard = client.lock(&created.id, LockOptions::new().wait(Duration::from_secs(10))).await?;
+//! guard.write_and_release(Write::replace([("cart", "4 apples")])).await?;
 //! client.delete(&created.id).await?;
 //! # Ok(())
 //! # }

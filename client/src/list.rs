@@ -1,6 +1,7 @@
 //! Lists of sessions, a page at a time.
 
 use std::fmt;
+use std::pin::Pin;
 
 use futures_util::stream::{self, Stream, TryStreamExt as _};
 use quorate_proto::SessionStore;
@@ -105,10 +106,11 @@ impl Client {
     }
 
     /// All sessions, page after page as the stream is read. It ends behind the first error.
+    #[must_use]
     pub fn list_all(
         &self,
         options: ListOptions,
-    ) -> impl Stream<Item = Result<Session, Error>> + Send + use<> {
+    ) -> Pin<Box<dyn Stream<Item = Result<Session, Error>> + Send>> {
         let client = self.clone();
         let pages = stream::try_unfold(Some(options), move |options| {
             let client = client.clone();
@@ -119,6 +121,6 @@ impl Client {
                 Ok(Some((stream::iter(page.sessions.into_iter().map(Ok)), next)))
             }
         });
-        pages.try_flatten()
+        Box::pin(pages.try_flatten())
     }
 }

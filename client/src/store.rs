@@ -61,6 +61,7 @@ impl SessionStore for Client {
         expect!(self.caller.mutate(request.encoded_len(), build).await?, TouchMany)
     }
 
+    /// A lock that is granted when its caller has gone is held until its lease ends; see [`Client::lock`].
     async fn lock(&self, request: v1::LockRequest) -> Result<v1::LockResponse, Error> {
         let wait = Duration::from_millis(request.wait_ms);
         self.lock_within(self.caller.time().waiting(wait), request).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_proto::v1;
 use quorate_proto::v1::sessions_client::SessionsClient;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Streaming;
 
 use crate::backoff::Backoff;
@@ -20,8 +20,9 @@ use crate::event::Event;
 /// Pauses between tries to find a node that takes the watch.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Nodes say now and then how far they are. One that does not for this long is left.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Nodes say every few seconds how far they are, and while there is a leader that moves on. One that says nothing new
+/// for this long may be cut off from the others, and is left.
+const STALL_MAX: Duration = Duration::from_secs(12);
 
 /// A watch, between any two of its events.
 pub(crate) struct Watcher {
@@ -33,6 +34,8 @@ pub(crate) struct Watcher {
     reach: Option<Cursor>,
     /// Handed out up to here.
     cursor: Arc<Mutex<Option<Cursor>>>,
+    /// When its node took the watch, or last said something new.
+    moved: Instant,
     backoff: Backoff,
 }
 
@@ -43,7 +46,8 @@ impl Watcher {
         let cursor = Arc::new(Mutex::new(request.after.map(Cursor::from)));
         let backoff = Backoff::between(PAUSE_FIRST, PAUSE_MAX);
         let (line, events, reach) = (None, VecDeque::new(), None);
-        let mut watcher = Watcher { caller, request, line, events, reach, cursor, backoff };
+        let moved = Instant::now();
+        let mut watcher = Watcher { caller, request, line, events, reach, cursor, moved, backoff };
         while watcher.line.is_none() {
             let Err(error) = watcher.open().await else { break };
             let pause = watcher.backoff.pause();
@@ -102,13 +106,17 @@ impl Watcher {
     /// Takes one message, from another node if need be.
     async fn receive(&mut self) -> Result<(), Error> {
         let Some(line) = &mut self.line else { return self.open().await };
-        let message = match timeout(SILENCE_MAX, line.message()).await {
+        let message = match timeout_at(self.moved + STALL_MAX, line.message()).await {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => return Err(unavailable("the node ended the watch")),
             Ok(Err(status)) => return Err(Error::from_status(&status)),
-            Err(_) => return Err(unavailable(format!("the node said nothing for {SILENCE_MAX:?}"))),
+            Err(_) => return Err(unavailable(format!("the node said nothing new for {STALL_MAX:?}"))),
         };
-        self.backoff = Backoff::between(PAUSE_FIRST, PAUSE_MAX);
+        let reached = *self.cursor.lock();
+        if !message.events.is_empty() || message.cursor.map(Cursor::from) > reached {
+            self.moved = Instant::now();
+            self.backoff = Backoff::between(PAUSE_FIRST, PAUSE_MAX);
+        }
         self.take(message);
         Ok(())
     }
@@ -143,6 +151,7 @@ impl Watcher {
             Err(unavailable(format!("{address} did not take the watch within {limit:?}")))
         })?;
         self.line = Some(line);
+        self.moved = Instant::now();
         self.take(first);
         if self.events.is_empty()
             && let Some(reach) = self.reach.take()

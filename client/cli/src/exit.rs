@@ -145,6 +145,13 @@ impl Verdict {
             Exit::Ok | Exit::Other | Exit::Command(_) => match self.kind {
                 ErrorKind::ResourceExhausted => limit(reason),
                 ErrorKind::Unsupported => "upgrade all nodes",
+                ErrorKind::FailedPrecondition if reason == Some("NOT_LOCKED") => "there is nothing to do",
+                ErrorKind::FailedPrecondition if reason == Some("NAMESPACE_REQUIRED") => {
+                    "nothing was changed; to empty it, revoke or delete its sessions"
+                }
+                ErrorKind::FailedPrecondition if reason == Some("NOT_OF_PRINCIPAL") => {
+                    "nothing was ended; check the user's name and the id file"
+                }
                 ErrorKind::FailedPrecondition => {
                     "nothing was changed; check what the command line refers to, and --endpoints"
                 }

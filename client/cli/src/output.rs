@@ -14,7 +14,7 @@ use crate::failure::{Failure, escaped};
 pub(crate) enum Format {
     /// Aligned columns, for people.
     Table,
-    /// One JSON object, for programs.
+    /// JSON objects, for programs.
     Json,
 }
 

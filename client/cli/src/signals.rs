@@ -5,7 +5,7 @@
 pub(crate) enum Ended {
     /// Ctrl-C, which a terminal tells all that run in it.
     Interrupted,
-    /// SIGTERM, for this process alone.
+    /// SIGTERM, for this process alone, or SIGHUP.
     Terminated,
 }
 
@@ -16,10 +16,11 @@ mod system {
 
     use super::Ended;
 
-    /// Both signals, from now on no longer fatal by themselves.
+    /// These signals, from now on no longer fatal by themselves.
     pub(crate) struct Signals {
         interrupt: Option<Stream>,
         terminate: Option<Stream>,
+        hangup: Option<Stream>,
     }
 
     async fn received(stream: &mut Option<Stream>) {
@@ -38,6 +39,7 @@ mod system {
             Signals {
                 interrupt: signal(SignalKind::interrupt()).ok(),
                 terminate: signal(SignalKind::terminate()).ok(),
+                hangup: signal(SignalKind::hangup()).ok(),
             }
         }
 
@@ -45,6 +47,7 @@ mod system {
             tokio::select! {
                 () = received(&mut self.interrupt) => Ended::Interrupted,
                 () = received(&mut self.terminate) => Ended::Terminated,
+                () = received(&mut self.hangup) => Ended::Terminated,
             }
         }
     }

@@ -117,6 +117,33 @@ async fn without_any_node_a_watch_is_unavailable_and_later_it_waits() {
     assert_eq!(waiting.await, [0, 1]);
 }
 
+/// It still answers, pings too: nothing else tells that it is cut off.
+#[tokio::test]
+async fn a_node_that_does_not_move_on_is_left() {
+    let (cluster, one, other) = two().await;
+    let client = client(&[&one, &other]);
+    let mut watch = client.watch(WatchOptions::new()).await.expect("watching");
+    let first = watches(&cluster);
+    let (current, next) = if first == [one.address()] { (&one, &other) } else { (&other, &one) };
+    current.stall();
+    current.break_watches();
+    next.refuse_watches(Some(Status::unavailable("scripted")));
+    eventually(|| watches(&cluster).len() == 1 && current.serving() == 0).await;
+    let mut read = Box::pin(versions(&mut watch, 2));
+    let taken_again = async {
+        while watches(&cluster).len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut read => panic!("nothing happened"),
+        () = taken_again => {}
+    }
+    next.refuse_watches(None);
+    cluster.change(|state| state.feed.happen(2));
+    assert_eq!(read.await, [0, 1], "from the other node");
+}
+
 #[tokio::test]
 async fn what_no_node_will_grant_ends_the_watch() {
     let (cluster, one, other) = two().await;

@@ -7,16 +7,14 @@ use clap::Args;
 use quorate_client::{LockOptions, SessionId};
 
 use super::receipt::Locked;
-use super::target::{ID_HELP, Target};
+use super::target::Target;
 use super::under_lock;
 use crate::arguments::positive_duration;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{Format, print_bytes};
 
-fn after_help() -> String {
-    format!(
-        "\
+const HELP: &str = "\
 Examples:
   quorate session lock --id-file alice.id --wait 10s -- ./rebuild-cart.sh
   quorate session lock --id-file alice.id --lease 5m --owner \"$HOSTNAME\"
@@ -25,23 +23,21 @@ Examples:
 
 With a COMMAND the lock is renewed for as long as that runs, and given back when it ends. The
 command finds the lock's token in QUORATE_FENCE; hand it to `session set` and `patch` by --fence.
-When the lock is lost the command is told to stop (SIGTERM) and the exit code is 8; else it is
-the command's own.
+It must not give the lock back itself. When the lock is lost, also because the session ended, the
+command is told to stop (SIGTERM) and the exit code is 8; else it is the command's own.
 
 Without a COMMAND the lock is held until its lease ends, or `session unlock --fence`. --renew
 prolongs it.
 
 While the lock is held, changes without its token are refused; reads, `rm` and `revoke` are not.
 
-{ID_HELP}
+Session ids are secrets: prefer --id-file FILE, or - to read the id from standard input.
 
-JSON, without a COMMAND: {{\"fence\", \"lease_ms\", \"position\"}}."
-    )
-}
+JSON, without a COMMAND: {\"fence\", \"lease_ms\", \"position\"}.";
 
 /// Lock a session, or run a command under its lock
 #[derive(Debug, Args)]
-#[command(after_help = after_help())]
+#[command(after_help = HELP)]
 pub(crate) struct LockArguments {
     #[command(flatten)]
     target: Target,
@@ -101,7 +97,7 @@ async fn locked(
     command: &[OsString],
 ) -> Result<(), Failure> {
     let guard = context.client.lock(id, options).await?;
-    under_lock::run(guard, command).await
+    under_lock::run(context.format, guard, command).await
 }
 
 fn tell(

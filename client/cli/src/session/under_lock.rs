@@ -7,6 +7,7 @@ use quorate_client::{Error, ErrorKind, LockGuard};
 use tokio::process::{Child, Command};
 
 use crate::failure::Failure;
+use crate::output::{Format, note};
 use crate::signals::{Ended, Signals, ask_to_end};
 
 /// What a shell makes of a command that a signal ended.
@@ -18,7 +19,7 @@ const SIGNALLED: i32 = 128;
 ///
 /// [`Failure::Program`] when it cannot be started, [`Failure::Command`] when it fails, [`Failure::LostLock`] when the lock
 /// was lost before it ended.
-pub(crate) async fn run(guard: LockGuard, command: &[OsString]) -> Result<(), Failure> {
+pub(crate) async fn run(format: Format, guard: LockGuard, command: &[OsString]) -> Result<(), Failure> {
     // Before the command can be told to end by whoever means us both.
     let mut signals = Signals::listen();
     let spawned = spawn(command, guard.fence());
@@ -44,17 +45,21 @@ pub(crate) async fn run(guard: LockGuard, command: &[OsString]) -> Result<(), Fa
             ended = signals.next() => if ended == Ended::Terminated { stop(&child) },
         }
     };
-    let unlocked = guard.unlock().await;
-    if let Err(error) = &unlocked
-        && error.kind() == ErrorKind::LockLost
-    {
-        why.get_or_insert_with(|| error.clone());
+    match guard.unlock().await {
+        Err(error) if error.kind() == ErrorKind::LockLost => {
+            why.get_or_insert(error);
+        }
+        // A session that has ended has no lock; of one that is lost more is told below.
+        Err(error) if error.kind() != ErrorKind::NotFound && why.is_none() && format == Format::Table => {
+            note(&format!("the lock was not given back, it ends with its lease: {error}"));
+        }
+        _ => {}
     }
     if let Some(error) = why {
         return Err(Failure::LostLock { error: Box::new(error) });
     }
     match status.map(code) {
-        Ok(0) => Ok(unlocked.map(|_| ())?),
+        Ok(0) => Ok(()),
         Ok(code) => Err(Failure::Command(code)),
         Err(source) => Err(Failure::Read { what: "how the command ended".to_owned(), source }),
     }

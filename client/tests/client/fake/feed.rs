@@ -77,6 +77,9 @@ impl Node {
         if told.send(Ok(first)).await.is_err() {
             return;
         }
+        if self.stalls() {
+            return told.closed().await;
+        }
         // As a node may after a resume.
         sent = sent.saturating_sub(self.repeats());
         loop {

@@ -65,6 +65,8 @@ struct Inner {
     /// How many events are sent again at the begin of a watch.
     repeats: AtomicUsize,
     refuses_watches: Mutex<Option<Status>>,
+    /// Whether watches hear nothing after their first message.
+    stalls: AtomicBool,
 }
 
 /// A node. It serves until the test's runtime ends.
@@ -94,6 +96,7 @@ impl Node {
             breaks: watch::Sender::new(0),
             repeats: AtomicUsize::new(0),
             refuses_watches: Mutex::default(),
+            stalls: AtomicBool::new(false),
         };
         let node = Node { inner: Arc::new(inner) };
         let server = tonic::transport::Server::builder()
@@ -163,6 +166,15 @@ impl Node {
 
     pub(super) fn repeats(&self) -> usize {
         self.inner.repeats.load(Ordering::Relaxed)
+    }
+
+    /// As if it were cut off from the others: its watches hear of nothing.
+    pub(crate) fn stall(&self) {
+        self.inner.stalls.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stalls(&self) -> bool {
+        self.inner.stalls.load(Ordering::Relaxed)
     }
 
     pub(super) fn refuses_watches(&self) -> Option<Status> {
