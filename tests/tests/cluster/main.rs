@@ -18,6 +18,7 @@
 //! data_dir      directories that a node must refuse
 //! restart       restarts keep everything; SIGTERM ends in order
 //! peers         nodes that move, that are behind, that hand over
+//! promises      parallel patches, logouts among writes, holders that stop, "log out everywhere"
 //! catch_up      a node that was away longer than the log reaches back
 //! services      health and reflection
 //! harness       a node that ended by itself is never left out
@@ -43,6 +44,7 @@ mod locks;
 mod loss_points;
 mod namespaces;
 mod peers;
+mod promises;
 mod reads;
 mod restart;
 mod services;
