@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::state::State;
 
 /// From this apply version on there are counters, events and sign-ins.
-const ACCOUNTS_FROM: u32 = 2;
+pub(super) const ACCOUNTS_FROM: u32 = 2;
 
 impl State {
     /// The session of a key in a namespace.

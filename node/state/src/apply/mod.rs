@@ -23,6 +23,7 @@ mod write;
 
 use std::sync::Arc;
 
+use self::account::ACCOUNTS_FROM;
 use crate::command::{Command, Operation, Proposal};
 use crate::header::member_digest;
 use crate::member::{Member, NodeId};
@@ -146,7 +147,14 @@ impl State {
         if version < self.apply_version {
             return Err(Refusal::ApplyVersionLower { current: self.apply_version });
         }
+        let begins_to_tell = self.apply_version < ACCOUNTS_FROM && version >= ACCOUNTS_FROM;
         self.apply_version = version;
+        if begins_to_tell {
+            // Nothing was told before: whoever asks for it must not take that for nothing having happened.
+            for namespace in self.namespace_names.keys() {
+                self.events.open(*namespace, self.index);
+            }
+        }
         Ok(Outcome::Done)
     }
 }

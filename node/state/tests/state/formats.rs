@@ -3,7 +3,7 @@
 //! When one of these fails, a format has changed: that needs a new format byte, and the old one stays readable.
 
 use quorate_state::{
-    AttributeChange, ClusterTime, Command, Counters, Frozen, Header, LockSession, Operation, Outcome,
+    AttributeChange, ClusterTime, Command, Counters, Cursor, Frozen, Header, LockSession, Operation, Outcome,
     Overflow, Policy, PolicyChange, Proposal, Record, Refusal, RequestId, Restore, RevokePrincipal, State,
     decode_client, decode_events, decode_record, encode_client, encode_events, encode_record,
 };
@@ -189,6 +189,8 @@ fn by_apply_version_1_nothing_of_version_2_happens() {
     assert_eq!(state.events_kept(1), (0, 0));
     assert!(state.namespaces().all(|(_, namespace, _)| namespace.counters == Counters::default()));
     state.apply(Proposal { stamp: ClusterTime(START), command: Command::RaiseApplyVersion { version: 2 } });
+    assert!(state.events(1, Cursor::default()).is_err(), "what was not told is not there");
+    assert!(state.events(1, Cursor::behind(state.index)).is_ok());
     for command in newer() {
         let outcome = state.apply(Proposal { stamp: ClusterTime(START), command });
         assert!(!matches!(outcome, Outcome::Refused(Refusal::NotYetSupported { .. })));
