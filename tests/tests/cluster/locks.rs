@@ -178,7 +178,7 @@ async fn three_who_wait_are_served_in_their_order_though_the_leader_dies() -> Ou
 
     kill_leader(&mut cluster).await?;
     caller.until_waiting(3).await?;
-    for (sequence, waiter) in (10..).zip(waiters.drain(..).collect::<Vec<_>>()) {
+    for (sequence, waiter) in (10..).zip(waiters) {
         assert!(!waiter.is_finished(), "before its turn");
         caller.unlock(sequence, held.fence).await?;
         let next = waiter.await??;
