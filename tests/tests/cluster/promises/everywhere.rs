@@ -6,6 +6,7 @@ use quorate_client::{
     Position, SessionId, Write,
 };
 use quorate_tests::{PATIENCE, ProcessCluster, until};
+use tokio::time::Instant;
 
 use crate::common::{Outcome, looking, three};
 
@@ -100,7 +101,8 @@ async fn log_out_everywhere_else_ends_ten_thousand_sessions_in_one_call() -> Out
 async fn keep_renaming(client: Client, id: SessionId) -> Result<Vec<SessionId>, String> {
     let mut ids = vec![id.clone()];
     let (mut live, mut unknown) = (id, None);
-    loop {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         let new = SessionId::random();
         ids.push(new.clone());
         match client.regenerate_to(&live, new.clone()).await {
@@ -115,6 +117,7 @@ async fn keep_renaming(client: Client, id: SessionId) -> Result<Vec<SessionId>, 
             },
         }
     }
+    Err("it escaped".to_owned())
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use quorate_tests::{PATIENCE, ProcessCluster, new_id, until};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -72,7 +73,8 @@ fn keep_writing(
 ) -> JoinHandle<Result<(), String>> {
     let (client, id, acknowledged) = (client.clone(), id.clone(), Arc::clone(acknowledged));
     tokio::spawn(async move {
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             match client.replace(&id, [("a", "written")]).await {
                 Ok(_) => {
                     acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -83,6 +85,7 @@ fn keep_writing(
                 Err(error) => return Err(error.to_string()),
             }
         }
+        Err("the session never ended".to_owned())
     })
 }
 
