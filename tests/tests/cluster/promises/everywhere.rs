@@ -2,8 +2,8 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use quorate_client::{
-    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, ListOptions, NewSession, Position,
-    SessionId,
+    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, ListOptions, LockOptions, NewSession,
+    Position, SessionId, Write,
 };
 use quorate_tests::{PATIENCE, ProcessCluster, until};
 
@@ -91,6 +91,81 @@ async fn log_out_everywhere_else_ends_ten_thousand_sessions_in_one_call() -> Out
     // Those of one who is signed in nowhere else go too.
     let revoked = client.revoke(USER).await?;
     assert_eq!(revoked.sessions, 2);
+    let digests = cluster.digests().await?;
+    assert!(digests.are_equal() && digests.of.len() == 3, "{digests}");
+    Ok(())
+}
+
+/// Gives a session new ids without a pause until it is gone; every id that it had, or may have.
+async fn keep_renaming(client: Client, id: SessionId) -> Result<Vec<SessionId>, String> {
+    let mut ids = vec![id.clone()];
+    let (mut live, mut unknown) = (id, None);
+    loop {
+        let new = SessionId::random();
+        ids.push(new.clone());
+        match client.regenerate_to(&live, new.clone()).await {
+            Ok(_) => (live, unknown) = (new, None),
+            // No quorum for long: either may be the live one.
+            Err(error) if error.may_have_taken_effect() && unknown.is_none() => unknown = Some(new),
+            Err(error) if error.is_retryable() => {}
+            Err(error) => match (error.reason(), unknown.take()) {
+                (Some("NOT_FOUND"), _) => return Ok(ids),
+                (Some("RENAMED"), Some(renamed)) => live = renamed,
+                (reason, _) => return Err(format!("{error} ({reason:?})")),
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_session_escapes_a_revocation_by_a_new_id_or_a_lock() -> Outcome {
+    const RENAMED: usize = 24;
+    const ROUNDS: usize = 3;
+    let mut cluster = three().await?;
+    let client = cluster.client()?;
+    for round in 0..ROUNDS {
+        let mut renaming = Vec::new();
+        for _ in 0..RENAMED {
+            let id = sign_in(&client, USER).await?;
+            // Connections of their own: else they would all stand behind one another.
+            renaming.push(tokio::spawn(keep_renaming(cluster.client()?, id)));
+        }
+        let locked = sign_in(&client, USER).await?;
+        let guard = client.lock(&locked, LockOptions::new()).await?;
+        let version = guard.write(Write::keep().principal(USER)).await?.version;
+        assert_eq!(version, 2);
+        until("ids are changing", PATIENCE, || async {
+            let page = client.list(ListOptions::new().principal(USER).page_size(1_000)).await;
+            let sessions = page.map_err(|error| error.to_string())?.sessions;
+            let renamed = sessions.iter().filter(|session| session.version > 3).count();
+            if renamed == RENAMED { Ok(()) } else { Err(format!("{renamed} of them")) }
+        })
+        .await?;
+        let leader = cluster.wait_leader().await?;
+        let revoked = tokio::spawn({
+            let client = client.clone();
+            async move { client.revoke(USER).await }
+        });
+        if round > 0 {
+            cluster.node_mut(leader)?.kill()?;
+        }
+        let revoked = revoked.await??;
+        assert_eq!(revoked.sessions, RENAMED as u64 + 1);
+        let mut ids = vec![locked];
+        for renamed in renaming {
+            ids.extend(renamed.await??);
+        }
+        cluster.start_all()?;
+        cluster.wait_ready_all().await?;
+        for node in cluster.ids() {
+            let address = cluster.ports(node)?.client.to_string();
+            let found = readable(&client, address, &ids, revoked.position).await?;
+            assert_eq!(found, [0; 0], "node {node}");
+        }
+        assert_eq!(client.list(ListOptions::new().principal(USER)).await?.sessions, []);
+        let late = guard.write(Write::keep().principal(USER)).await.err().ok_or("written after its end")?;
+        assert!(matches!(late.kind(), ErrorKind::NotFound | ErrorKind::LockLost), "{late}");
+    }
     let digests = cluster.digests().await?;
     assert!(digests.are_equal() && digests.of.len() == 3, "{digests}");
     Ok(())
