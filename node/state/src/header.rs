@@ -34,7 +34,8 @@ pub struct Header {
     pub apply_version: u32,
     /// Both clocks.
     pub clocks: Clocks,
-    /// The proposer's wall clock at the last Tick, in milliseconds since the Unix epoch; 0 before the first.
+    /// The median of a majority's wall clocks at the last Tick, advanced by the jumps since, in milliseconds since the Unix
+    /// epoch; 0 before the first.
     pub last_tick_wall_ms: u64,
     /// All namespaces by name.
     pub namespaces: Arc<BTreeMap<Box<str>, Namespace>>,

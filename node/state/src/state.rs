@@ -149,7 +149,8 @@ impl State {
         self.apply_version
     }
 
-    /// The proposer's wall clock at the last Tick, in milliseconds since the Unix epoch; 0 before the first.
+    /// The median of a majority's wall clocks at the last Tick, advanced by the jumps since, in milliseconds since the Unix
+    /// epoch; 0 before the first.
     #[must_use]
     pub fn last_tick_wall_ms(&self) -> u64 {
         self.last_tick_wall_ms
