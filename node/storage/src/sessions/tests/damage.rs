@@ -57,6 +57,13 @@ fn closed_node() -> (TempDir, Replica) {
     (dir, replica)
 }
 
+/// Only copies are opened: sled puts another snapshot file in the place of the one that is there when it opens a store.
+fn copy_of(dir: &TempDir) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    copy_dir(dir.path(), copy.path());
+    copy
+}
+
 #[test]
 fn flipped_bits_are_noticed_or_harmless() {
     let (dir, replica) = closed_node();
@@ -69,8 +76,7 @@ fn flipped_bits_are_noticed_or_harmless() {
         let flips = if name.ends_with("db") { FLIPS_IN_DB } else { FLIPS };
         for _ in 0..flips {
             let bit = dice.roll(bits);
-            let copy = TempDir::new().unwrap();
-            copy_dir(dir.path(), copy.path());
+            let copy = copy_of(&dir);
             flip(&copy.path().join(name), bit);
             let started = Instant::now();
             match look(copy.path(), &expected) {
@@ -81,7 +87,7 @@ fn flipped_bits_are_noticed_or_harmless() {
             assert!(started.elapsed().as_secs() < 30, "{} bit {bit} took long", name.display());
         }
         // sled keeps state between databases of one process: it must still open what is sound.
-        assert!(matches!(look(dir.path(), &expected), Found::Same), "the undamaged store opens");
+        assert!(matches!(look(copy_of(&dir).path(), &expected), Found::Same), "the undamaged store opens");
     }
     println!("flipped bits: {refused} refused, {same} harmless");
     assert!(refused > 20, "the flips must hit something");
@@ -97,8 +103,7 @@ fn a_file_cut_short_is_noticed_or_harmless() {
         let name = file.strip_prefix(dir.path()).unwrap();
         let length = fs::metadata(&file).unwrap().len();
         for _ in 0..15 {
-            let copy = TempDir::new().unwrap();
-            copy_dir(dir.path(), copy.path());
+            let copy = copy_of(&dir);
             let cut = fs::OpenOptions::new().write(true).open(copy.path().join(name)).unwrap();
             cut.set_len(dice.roll(length)).unwrap();
             match look(copy.path(), &expected) {
