@@ -1,7 +1,11 @@
 //! Namespaces: policies, quotas, counters, deletion.
 
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
 use quorate_state::{
-    Command, Cursor, Limits, Operation, Outcome, PolicyChange, Refusal, SessionKey, Timeouts, Usage,
+    Command, CreateSession, Cursor, Limits, Operation, Outcome, PolicyChange, Refusal, SessionKey, Timeouts,
+    Usage,
 };
 
 use crate::base::{Store, attributes, create, key, patch, refused, write, written};
@@ -219,4 +223,42 @@ fn counters_count_what_happened() {
     assert_eq!((counters.created, counters.expired, counters.deleted, counters.lock_waits), (5, 1, 1, 1));
     assert_eq!(usage, Usage { sessions: 3, bytes: 12 });
     assert_eq!(store.state.events(1, Cursor::default()).unwrap().count(), 7);
+}
+
+/// What the counters cost: read, and changed by a session's creation and end. The least of many rounds, so that other work
+/// on the machine does not count.
+#[expect(clippy::disallowed_methods, reason = "compares work; the state sees no clock of the machine")]
+fn cost_of_counters(store: &mut Store, next: &mut u128) -> Duration {
+    let mut round = || {
+        let began = Instant::now();
+        for _ in 0..20 {
+            let new = SessionKey(next.to_be_bytes());
+            *next += 1;
+            black_box(usage(store, "shop"));
+            store.run(Operation::Create(CreateSession { key: new, ..shop_session() }));
+            store.run(Operation::Delete { namespace: "shop".into(), key: new });
+        }
+        began.elapsed()
+    };
+    (0..50).map(|_| round()).min().unwrap()
+}
+
+fn shop_session() -> CreateSession {
+    CreateSession { namespace: "shop".into(), ..create(1) }
+}
+
+#[test]
+fn what_counters_cost_does_not_grow_with_their_namespace() {
+    let mut store = Store::new();
+    put(&mut store, "shop", PolicyChange::default());
+    let mut next = 0;
+    let empty = cost_of_counters(&mut store, &mut next);
+    for number in 0..50_000_u128 {
+        let key = SessionKey((u128::MAX - number).to_be_bytes());
+        store.run(Operation::Create(CreateSession { key, ..shop_session() }));
+    }
+    let full = cost_of_counters(&mut store, &mut next);
+    assert_eq!(usage(&store, "shop").sessions, 50_000);
+    // Counting them would cost thousands of times as much; a tree that is deeper costs a little.
+    assert!(full < empty * 20, "{full:?} with 50,000 sessions, {empty:?} without");
 }
