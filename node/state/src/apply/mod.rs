@@ -35,8 +35,8 @@ use crate::time::Clocks;
 /// while, which those who wait for their writes should not feel: ticks and reaping do the most of it.
 fn looks_max(command: &Command) -> usize {
     match command {
-        Command::Tick { .. } | Command::Reap { .. } | Command::TimeJump { .. } => 2_048,
-        _ => 32,
+        Command::Tick { .. } | Command::Reap { .. } | Command::TimeJump { .. } => 512,
+        _ => 4,
     }
 }
 
