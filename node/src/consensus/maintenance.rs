@@ -26,6 +26,11 @@ const REAP_REST_MAX: Duration = Duration::from_millis(100);
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long reaping rests after an entry that took so long from its proposal until it was applied.
+fn rest_after(took: Duration) -> Duration {
+    took.saturating_mul(REAP_REST).clamp(REAP_REST_MIN, REAP_REST_MAX)
+}
+
 impl Consensus {
     /// Ticks and reaps while this node leads. Runs until `stop`.
     pub(crate) async fn run_clock(self, mut stop: watch::Receiver<bool>) {
@@ -48,7 +53,7 @@ impl Consensus {
                 if !expired.is_empty() {
                     let began = Instant::now();
                     self.propose(Command::Reap { keys: expired }).await?;
-                    rest = began.elapsed().saturating_mul(REAP_REST).clamp(REAP_REST_MIN, REAP_REST_MAX);
+                    rest = rest_after(began.elapsed());
                 }
                 if is_due { self.tick().await } else { Ok(()) }
             };
@@ -124,5 +129,18 @@ impl Consensus {
         };
         let answer = tokio::time::timeout(ANNOUNCE_TIMEOUT, client.announce(request)).await;
         answer.map_err(|_| "no answer".to_owned())?.map(drop).map_err(|status| status.message().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reaping_slows_down_with_the_cluster_and_never_stops() {
+        assert_eq!(rest_after(Duration::ZERO), REAP_REST_MIN);
+        assert_eq!(rest_after(Duration::from_millis(5)), Duration::from_millis(20));
+        assert_eq!(rest_after(Duration::from_secs(60)), REAP_REST_MAX);
+        assert_eq!(rest_after(Duration::MAX), REAP_REST_MAX);
     }
 }
