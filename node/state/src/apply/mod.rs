@@ -32,11 +32,12 @@ use crate::state::State;
 use crate::time::Clocks;
 
 /// How many records an entry sorts out whose deadlines it may have reached. After a mass expiry that is work for a
-/// while, which those who wait for their writes should not feel: ticks and reaping do the most of it.
+/// while, which those who wait for their writes should not feel: ticks and reaping do the most of it. More than the
+/// two that an entry can add, so that none is left over for long; and few, for each costs the cache misses of a look-up.
 fn looks_max(command: &Command) -> usize {
     match command {
-        Command::Tick { .. } | Command::Reap { .. } | Command::TimeJump { .. } => 2_048,
-        _ => 32,
+        Command::Tick { .. } | Command::Reap { .. } | Command::TimeJump { .. } => 512,
+        _ => 4,
     }
 }
 

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use quorate_client::{AttributeSelection, Client, Error, GetOptions, NewSession};
 
+/// Cluster time may be slewed to wall time by one part in so many, either way.
+const SLEW_PART: u32 = 1_000;
+
 /// The cluster's clock showed `created_ms` at some moment between `sent` and `acknowledged`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Calibration {
@@ -31,25 +34,37 @@ impl Calibration {
     /// What the cluster's clock shows in a while from now, at least.
     pub(crate) fn shown_in(&self, a_while: Duration) -> u64 {
         let since = (Instant::now() + a_while).saturating_duration_since(self.acknowledged);
-        self.created_ms.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.created_ms.saturating_add(to_ms(since - since / SLEW_PART))
     }
 
     /// The absolute timeout with which a session created now, or later, lives until the clock shows `cluster_ms`, or
-    /// until as much later as its creation takes.
+    /// until as much later as its creation takes, and [`Self::slack`].
     pub(crate) fn timeout_until(&self, cluster_ms: u64) -> Duration {
         Duration::from_millis(cluster_ms.saturating_sub(self.shown_in(Duration::ZERO)))
+    }
+
+    /// How much more than [`Self::shown_in`] the clock may show now.
+    pub(crate) fn slack(&self) -> Duration {
+        let slewed = self.sent.elapsed() / SLEW_PART * 2;
+        slewed + self.acknowledged.saturating_duration_since(self.sent) + Duration::from_millis(1)
     }
 
     /// The clock does not show `cluster_ms` before.
     pub(crate) fn earliest(&self, cluster_ms: u64) -> Instant {
         // The stamp is in whole milliseconds, rounded down.
-        self.sent + Duration::from_millis(cluster_ms.saturating_sub(self.created_ms).saturating_sub(1))
+        let until = Duration::from_millis(cluster_ms.saturating_sub(self.created_ms).saturating_sub(1));
+        self.sent + (until - until / SLEW_PART)
     }
 
     /// The clock shows `cluster_ms` by then.
     pub(crate) fn latest(&self, cluster_ms: u64) -> Instant {
-        self.acknowledged + Duration::from_millis(cluster_ms.saturating_sub(self.created_ms))
+        let until = Duration::from_millis(cluster_ms.saturating_sub(self.created_ms));
+        self.acknowledged + until + until / (SLEW_PART - 1)
     }
+}
+
+fn to_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -61,8 +76,10 @@ mod tests {
         let sent = Instant::now();
         let acknowledged = sent + Duration::from_millis(5);
         let calibration = Calibration { created_ms: 1_000, sent, acknowledged };
-        assert_eq!(calibration.earliest(3_000), sent + Duration::from_millis(1_999));
-        assert_eq!(calibration.latest(3_000), sent + Duration::from_millis(2_005));
+        // A thousandth of two seconds less or more, for the slew.
+        assert_eq!(calibration.earliest(3_000), sent + Duration::from_micros(1_999_000 - 1_999));
+        let latest = calibration.latest(3_000).duration_since(sent);
+        assert!((2_007_002..2_007_003).contains(&latest.as_micros()), "{latest:?}");
         let timeout = calibration.timeout_until(61_000);
         assert!(timeout <= Duration::from_secs(60) && timeout > Duration::from_secs(55), "{timeout:?}");
     }

@@ -127,14 +127,18 @@ async fn main() -> ExitCode {
 
 /// When everything happens.
 struct Schedule {
-    /// What the cluster's clock shows when the sessions expire; between these two moments.
-    deadline_ms: u64,
+    /// The sessions expire between these two moments.
     earliest: Instant,
     latest: Instant,
     window: Duration,
 }
 
 impl Schedule {
+    fn new(calibration: Calibration, deadline_ms: u64, window: Duration) -> Schedule {
+        let (earliest, latest) = (calibration.earliest(deadline_ms), calibration.latest(deadline_ms));
+        Schedule { earliest, latest, window }
+    }
+
     /// The load begins here.
     fn start(&self) -> Option<Instant> {
         self.earliest.checked_sub(LEAD + self.window + WARM_UP)
@@ -163,10 +167,13 @@ async fn run(arguments: &Arguments) -> Result<Report, HarnessError> {
     let rate = arguments.rate.unwrap_or(rate_max / 2.0).max(1.0);
     eprintln!("{rate_max:.0} writes/s at most; {rate:.0} are sent");
 
-    let (calibration, schedule) = plan(arguments, &clients, rate_max).await?;
+    let (calibration, deadline_ms) = plan(arguments, &clients, rate_max).await?;
     let asked = (arguments.sessions, arguments.samples);
-    let until_ms = Some((calibration, schedule.deadline_ms));
+    let until_ms = Some((calibration, deadline_ms));
     let population = create(&clients, asked, callers, until_ms).await?;
+    // Creating takes minutes, in which the clock is slewed: asked again, it says better when the deadline is.
+    let window = Duration::from_secs(arguments.window_seconds);
+    let schedule = Schedule::new(Calibration::take(first(&clients)?).await?, deadline_ms, window);
     let start = schedule.start().filter(|start| *start > Instant::now()).ok_or_else(|| {
         HarnessError::Unreadable("creating the sessions took too long: see --create-seconds".to_owned())
     })?;
@@ -242,14 +249,13 @@ async fn see_through(
     Ok(Through { ops, looks, live_before, live_down, reaped })
 }
 
-/// Leaves time to create the sessions and for a window before they expire.
+/// What the cluster's clock shows when the sessions expire: leaves time to create them and for a window before it.
 async fn plan(
     arguments: &Arguments,
     clients: &[Client],
     rate_max: f64,
-) -> Result<(Calibration, Schedule), HarnessError> {
-    let client = clients.first().ok_or_else(|| HarnessError::Unreadable("no client".to_owned()))?;
-    let calibration = Calibration::take(client).await?;
+) -> Result<(Calibration, u64), HarnessError> {
+    let calibration = Calibration::take(first(clients)?).await?;
     let window = Duration::from_secs(arguments.window_seconds);
     // Creating is about as fast as writing; twice the time leaves room for a machine that is busy.
     let sessions = u32::try_from(arguments.sessions).map_or(f64::INFINITY, f64::from);
@@ -259,8 +265,11 @@ async fn plan(
     );
     let lead = creating.saturating_add(Duration::from_secs(2) + WARM_UP + window + LEAD);
     let deadline_ms = calibration.shown_in(lead.min(Duration::from_secs(24 * 3600)));
-    let (earliest, latest) = (calibration.earliest(deadline_ms), calibration.latest(deadline_ms));
-    Ok((calibration, Schedule { deadline_ms, earliest, latest, window }))
+    Ok((calibration, deadline_ms))
+}
+
+fn first(clients: &[Client]) -> Result<&Client, HarnessError> {
+    clients.first().ok_or_else(|| HarnessError::Unreadable("no client".to_owned()))
 }
 
 /// Counts the live sessions, by the leader's Status: shortly before the deadline, if the answer comes in time; and how

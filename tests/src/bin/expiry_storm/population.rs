@@ -60,9 +60,10 @@ pub(crate) async fn create(
                     Some((calibration, ms)) => new.absolute_timeout(calibration.timeout_until(*ms)),
                     None => new,
                 };
+                let slack = until_ms.map_or(Duration::ZERO, |(calibration, _)| calibration.slack());
                 let sent = Instant::now();
                 let id = client.create(new).await?.id;
-                let creation = sent.elapsed();
+                let creation = sent.elapsed() + slack;
                 spread = spread.max(creation);
                 if number.is_multiple_of(every) {
                     kept.push(Sample { id, creation });

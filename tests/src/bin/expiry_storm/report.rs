@@ -108,6 +108,8 @@ impl Report {
         println!("rate_max={:.0} rate={:.0} window_s={}", self.rate_max, self.rate, self.window.as_secs());
         println!("quiet: {}", self.quiet.line());
         println!("storm: {}", self.storm.line());
+        println!("quiet: {}", self.quiet.seconds());
+        println!("storm: {}", self.storm.seconds());
         println!(
             "p99.9_ratio={:.2} longest_stall_ms={}",
             self.p999_ratio(),

@@ -23,11 +23,23 @@ pub(crate) struct Window {
     latencies_us: Histogram<u64>,
     /// The longest time without an acknowledgement.
     pub(crate) longest_stall: Duration,
+    /// The 99th percentile of each second, in milliseconds: tells when it hurt.
+    by_second: Vec<f64>,
 }
 
 impl Window {
     /// Of all writes of a load, those between `from` and `until`.
     pub(crate) fn of(ops: &[Op], from: Instant, until: Instant) -> Window {
+        let mut window = Window::whole(ops, from, until);
+        let seconds = std::iter::successors(Some(from), |at| at.checked_add(Duration::from_secs(1)));
+        window.by_second = seconds
+            .take_while(|at| *at < until)
+            .map(|at| Window::whole(ops, at, until.min(at + Duration::from_secs(1))).ms(0.99))
+            .collect();
+        window
+    }
+
+    fn whole(ops: &[Op], from: Instant, until: Instant) -> Window {
         let latencies_us = Histogram::new_with_max(LATENCY_US_MAX, DIGITS).expect("these bounds are allowed");
         let mut window = Window {
             intended: 0,
@@ -36,6 +48,7 @@ impl Window {
             failed: 0,
             latencies_us,
             longest_stall: longest_stall(ops, from, until),
+            by_second: Vec::new(),
         };
         for op in ops.iter().filter(|op| (from..until).contains(&op.intended)) {
             window.intended += 1;
@@ -75,6 +88,12 @@ impl Window {
         )
     }
 
+    /// The 99th percentile of each second, as one line.
+    pub(crate) fn seconds(&self) -> String {
+        let seconds: Vec<String> = self.by_second.iter().map(|ms| format!("{ms:.0}")).collect();
+        format!("p99_ms_by_second={}", seconds.join(","))
+    }
+
     /// As JSON.
     pub(crate) fn json(&self) -> Value {
         json!({
@@ -87,6 +106,7 @@ impl Window {
             "acknowledged": self.acknowledged,
             "gone": self.gone,
             "failed": self.failed,
+            "p99_ms_by_second": self.by_second,
         })
     }
 }
