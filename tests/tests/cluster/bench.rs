@@ -79,7 +79,7 @@ async fn hand_overs_that_are_told_of_have_happened() -> Outcome {
 #[tokio::test]
 async fn too_few_hand_overs_give_no_figures() -> Outcome {
     let cluster = three().await?;
-    // 3,000 in a second: two rounds of the cluster each, one after the other, no unoptimised build comes near it.
+    // 1,000 in a second: two rounds of the cluster each, one after the other, no unoptimised build comes near it.
     let ran = hand_overs(&cluster, &["--callers", "300", "--seconds", "1"]).await?;
     let told = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert_eq!((ran.status.code(), ran.stdout.len()), (Some(1), 0), "{told}");

@@ -63,9 +63,9 @@ JSON: {\"workload\", \"loop\", \"callers\", \"connections\", \"value_bytes\", \"
   \"sessions\" is null for create; a latency is null when nothing succeeded.
 
 The workload lock begins to measure once all stand in line. Its exit code is 1, without figures,
-when each caller has had the lock fewer than ten times on average, or all together a hundred
-times, when fencing tokens do not grow from holder to holder, and when two callers hold the lock
-at once; the first call that fails ends it too. No lock is renewed. Its session is deleted.
+when there were fewer hand-overs than ten for each caller (at least 100; 1,000 always do), when
+fencing tokens do not grow from holder to holder, and when two callers hold the lock at once; the
+first call that fails ends it too. No lock is renewed. Its session is deleted.
 
 JSON of lock: {\"workload\", \"loop\", \"callers\", \"waiters\", \"waiters_min\", \"connections\",
   \"value_bytes\", \"seconds\", \"hand_overs\", \"hand_overs_per_second\", \"latency_ms\": as above}.

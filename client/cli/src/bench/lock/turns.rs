@@ -21,10 +21,10 @@ const LEASE: Duration = Duration::from_secs(240);
 const FILL_MAX: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// Fewer hand-overs give no figures: so many times must each caller have had the lock on average,
+/// Fewer hand-overs give no figures: ten for each caller,
 const TURNS_MIN: u64 = 10;
-/// and that is one in a hundred at least, without which there is no 99th percentile.
-const HAND_OVERS_MIN: u64 = 100;
+/// but no fewer than the 99th percentile needs at the least, and no more than serve for the 99.9th.
+const HAND_OVERS_MIN: std::ops::RangeInclusive<u64> = 100..=1_000;
 
 /// A measurement under way.
 struct Turns {
@@ -58,7 +58,7 @@ pub(crate) async fn measure(clients: &[Client], plan: &Plan) -> Result<HandOvers
 }
 
 fn needed(callers: u32) -> u64 {
-    (TURNS_MIN * u64::from(callers)).max(HAND_OVERS_MIN)
+    (TURNS_MIN * u64::from(callers)).clamp(*HAND_OVERS_MIN.start(), *HAND_OVERS_MIN.end())
 }
 
 fn waiting_in_line() -> LockOptions {
@@ -185,5 +185,15 @@ async fn failed(callers: &mut JoinSet<Result<(), Failure>>) -> Failure {
         Some(Ok(Err(failure))) => failure,
         Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
         Some(Ok(Ok(()))) | None => Failure::NotMeasured("a caller left the line".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_take_ten_hand_overs_a_caller_but_a_hundred_to_a_thousand() {
+        assert_eq!([2, 10, 11, 100, 1_025].map(needed), [100, 100, 110, 1_000, 1_000]);
     }
 }
