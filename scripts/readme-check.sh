@@ -91,6 +91,20 @@ locks_block() {
     say "ok: README's block on locks, $(grep -c . "$work/locks.sh") lines"
 }
 
+# README's block of measurements, on the cluster that is up.
+measure_block() {
+    blocks "Measure it" sh >"$work/measure.sh"
+    for command in "bench --workload write" "bench --workload lock"; do
+        grep -qF -- "$command" "$work/measure.sh" || fail "README's block of measurements has no \"$command\""
+    done
+    (cd "$work" && PATH=$bin:$PATH bash -euo pipefail "$work/measure.sh") >"$work/measure.out" 2>&1 ||
+        { cat "$work/measure.out" >&2 && fail "README's block of measurements failed"; }
+    for pattern in '^errors +0$' '^hand-overs +[0-9]+, in order, never two holders$'; do
+        grep -Eq -- "$pattern" "$work/measure.out" || fail "README's block of measurements did not say $pattern"
+    done
+    say "ok: README's block of measurements, $(grep -c . "$work/measure.sh") lines"
+}
+
 # Every command of scripts/cluster.sh, around one session.
 every_command() {
     local quorate=$bin/quorate leader id=$work/bob.id
@@ -113,6 +127,7 @@ every_command() {
     expect "logs, the end" "quorate_node" cluster logs "$leader" -n 3
     expect "README's example for Rust" "^deleted +and gone" quickstart
     locks_block
+    measure_block
     expect "down" "^node $leader stopped" cluster down
     expect "up with what is there" "^3 nodes are ready" cluster up
     expect "get after a restart of all" bob "$quorate" session get --id-file "$id"

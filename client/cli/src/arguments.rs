@@ -174,6 +174,7 @@ mod tests {
             "quorate session get id --no-attributes --attribute a",
             "quorate bench --workload write --callers 0",
             "quorate bench --workload sideways",
+            "quorate bench --workload lock --callers 0",
             "quorate session get id --stale 5s --touch",
             "quorate session get id --stale 5s --at-least 1-2",
             "quorate session ls --prefix xyz",

@@ -35,7 +35,7 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
-  1  any other error; also: digests differ, a bench run had errors
+  1  any other error; also: digests differ, a bench run had errors or gave no figures
   2  the command line, or a value in it, was refused
   3  not found: no such session, namespace, or attribute in the session
   4  conflict: the session exists already, or its version is not the one demanded

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::bench::Disorder;
 use crate::exit::{Exit, Verdict};
 use crate::output::Format;
 
@@ -96,6 +97,14 @@ pub(crate) enum Failure {
         /// Operations that were measured, failed ones included.
         operations: u64,
     },
+    /// A bench run came to no figures that mean anything.
+    #[error("{0}; nothing is told")]
+    NotMeasured(String),
+    /// A lock went to somebody whose turn it was not.
+    #[error(
+        "the lock was not exclusive or not in order: {0}; keep every data directory as it is and report this"
+    )]
+    Disorder(#[from] Disorder),
 }
 
 /// What to do about a new id of which nobody knows whether it is in use.
@@ -146,6 +155,7 @@ impl Failure {
             Failure::LostLock { .. } => Exit::LockLost,
             Failure::NoQuorum(_) | Failure::NotCompared(_) => Exit::Unavailable,
             Failure::DigestsDiffer { .. } | Failure::Bench { .. } => Exit::Other,
+            Failure::NotMeasured(_) | Failure::Disorder(_) => Exit::Other,
         }
     }
 
@@ -188,6 +198,8 @@ impl Failure {
             Failure::NotCompared(_) => ("unavailable", Some("NOT_COMPARED"), true, false),
             Failure::DigestsDiffer { .. } => ("digests_differ", None, false, false),
             Failure::Bench { .. } => ("bench_errors", None, true, true),
+            Failure::NotMeasured(_) => ("not_measured", None, true, true),
+            Failure::Disorder(_) => ("lock_disorder", None, false, true),
         };
         ErrorBody { kind, reason, message: one_line(&self.to_string()), retryable, maybe_applied }
     }

@@ -363,3 +363,38 @@ async fn a_bench_with_errors_fails_and_counts_them() {
     assert!(report["errors_by_kind"]["not_found"].as_u64().is_some_and(|errors| errors > 0), "{report}");
     assert_eq!(ran.error()["kind"], "bench_errors");
 }
+
+const BENCH_OF_LOCKS: [&str; 7] = ["bench", "--workload", "lock", "--callers", "4", "--output", "json"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_of_locks_notices_two_holders() {
+    let node = FakeNode::start().await;
+    node.give_locks_to_all();
+    let ran = run(&node.address(), &BENCH_OF_LOCKS, b"").await;
+    assert_eq!((ran.code, ran.stdout.len()), (1, 0), "{}", ran.stderr);
+    let error = ran.error();
+    assert_eq!(error["kind"], "lock_disorder");
+    assert!(
+        error["message"].as_str().is_some_and(|told| told.contains("while token 1 held the lock")),
+        "{error}"
+    );
+    assert_eq!(node.sessions(), 0, "its session is left behind");
+}
+
+/// The fake has no line to stand in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_of_locks_ends_with_the_first_call_that_fails() {
+    let node = FakeNode::start().await;
+    let ran = run(&node.address(), &BENCH_OF_LOCKS, b"").await;
+    assert_eq!((ran.code, ran.stdout.len()), (7, 0), "{}", ran.stderr);
+    assert_eq!(ran.error()["kind"], "locked");
+    assert_eq!(node.sessions(), 0, "its session is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_of_locks_takes_as_many_callers_as_there_are_places() {
+    for callers in ["1", "1026"] {
+        let ran = run(&nobody(), &["bench", "--workload", "lock", "--callers", callers], b"").await;
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+    }
+}

@@ -7,6 +7,7 @@
 //! A lock that comes to a waiter's turn waits for it to claim it, [`Limits::CLAIM_MS`], then passes on. All is judged by
 //! cluster time: in an outage leases run out, since nobody can say what their holders do.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
@@ -100,16 +101,30 @@ impl Lock {
     }
 
     /// The refusal of whoever needs the lock to be free.
-    fn refusal(&self, now: ClusterTime) -> Refusal {
+    pub(crate) fn refusal(&self, now: ClusterTime) -> Refusal {
         let age_ms = now.0.saturating_sub(self.holder.since.0);
         Refusal::Locked { age_ms, remaining_ms: self.holder.remaining_ms(now) }
     }
 }
 
+/// Whether it is no longer its holder's.
+pub(crate) fn has_lapsed(slot: &Slot, now: ClusterTime) -> bool {
+    slot.as_ref().is_some_and(|lock| lock.holder.until <= now)
+}
+
 /// Lets a lapsed lock go, and the next in line have it. Gives the token of a waiter whose turn came.
 pub(crate) fn settle(slot: &mut Slot, now: ClusterTime) -> Option<Fence> {
-    let lapsed = slot.as_ref().is_some_and(|lock| lock.holder.until <= now);
-    if lapsed { pass_on(slot, now) } else { None }
+    if has_lapsed(slot, now) { pass_on(slot, now) } else { None }
+}
+
+/// What [`settle`] makes of a lock. A line may be long: it is copied only where that is another than what is there.
+pub(crate) fn settled(slot: &Slot, now: ClusterTime) -> Cow<'_, Slot> {
+    if !has_lapsed(slot, now) {
+        return Cow::Borrowed(slot);
+    }
+    let mut slot = slot.clone();
+    settle(&mut slot, now);
+    Cow::Owned(slot)
 }
 
 /// Takes the lock from its holder and gives it to the next in line.
@@ -151,14 +166,22 @@ pub(crate) fn turn(slot: &Slot, fence: Fence, now: ClusterTime) -> Turn {
     }
 }
 
-/// Puts a ticket in line, or says why not. Of a settled lock that is held.
-pub(crate) fn queue(lock: &mut Lock, ticket: Ticket, now: ClusterTime) -> Result<(), Refusal> {
-    lock.forget_expired(now);
-    if lock.waiting.len() >= Limits::WAITERS_MAX {
+/// Whether somebody more may stand in line. Of a settled lock that is held.
+pub(crate) fn check_room(lock: &Lock, now: ClusterTime) -> Result<(), Refusal> {
+    let waits = |ticket: &&Ticket| now < ticket.until;
+    // Counted only where it matters: the line may be long.
+    if lock.waiting.len() >= Limits::WAITERS_MAX
+        && lock.waiting.iter().filter(waits).count() >= Limits::WAITERS_MAX
+    {
         return Err(Refusal::TooManyWaiters { max: Limits::WAITERS_MAX as u64 });
     }
-    lock.waiting.push_back(ticket);
     Ok(())
+}
+
+/// Puts a ticket in line, where there is room. Of a settled lock that is held.
+pub(crate) fn queue(lock: &mut Lock, ticket: Ticket, now: ClusterTime) {
+    lock.forget_expired(now);
+    lock.waiting.push_back(ticket);
 }
 
 /// Takes a ticket out of the line; one whose turn has come and was not claimed passes on. Gives the token of a waiter whose

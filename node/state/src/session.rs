@@ -109,21 +109,16 @@ impl Session {
     /// The lock at `now`: a lapsed one is free, or granted to the next in line.
     #[must_use]
     pub fn lock_at(&self, now: ClusterTime) -> Option<Cow<'_, Lock>> {
-        let lock = self.lock.as_ref()?;
-        if now < lock.holder.until {
-            return Some(Cow::Borrowed(lock));
+        match lock::settled(&self.lock, now) {
+            Cow::Borrowed(lock) => lock.as_deref().map(Cow::Borrowed),
+            Cow::Owned(lock) => lock.map(|lock| Cow::Owned(*lock)),
         }
-        let mut slot = Some(lock.clone());
-        lock::settle(&mut slot, now);
-        slot.map(|lock| Cow::Owned(*lock))
     }
 
     /// How the waiter of a token stands at `now`.
     #[must_use]
     pub fn turn_at(&self, fence: Fence, now: ClusterTime) -> Turn {
-        let mut slot = self.lock.clone();
-        lock::settle(&mut slot, now);
-        lock::turn(&slot, fence, now)
+        lock::turn(&lock::settled(&self.lock, now), fence, now)
     }
 
     /// Why it is expired, if it is.

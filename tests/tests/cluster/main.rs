@@ -13,6 +13,7 @@
 //! locks         held, waited for and refused, also across leaders
 //! lists         pages that are stable, sessions that are revoked together
 //! namespaces    policies, quotas, and the end of one
+//! bench         `quorate bench` of hand-overs: what it says is what happened
 //! bad_input     a clear error, nothing changed, the node up
 //! garbage       the same for bytes that are no request at all
 //! data_dir      directories that a node must refuse
@@ -28,6 +29,7 @@
 //! ```
 
 mod bad_input;
+mod bench;
 mod catch_up;
 mod cluster_time;
 mod common;

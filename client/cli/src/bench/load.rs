@@ -10,13 +10,14 @@ use quorate_client::{AttributeSelection, Client, Consistency, Error, GetOptions,
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
-use super::plan::{ATTRIBUTE, Plan, Workload};
+use super::plan::{ATTRIBUTE, Kind, Plan};
 use super::progress::Line;
 use super::tally::{Measured, Tally};
 use crate::failure::verdict;
 
 /// A measurement under way.
 pub(crate) struct Load {
+    kind: Kind,
     plan: Plan,
     sessions: Vec<SessionId>,
     values: Vec<Bytes>,
@@ -26,9 +27,9 @@ pub(crate) struct Load {
 
 impl Load {
     /// A measurement over these sessions, not begun.
-    pub(crate) fn new(plan: Plan, sessions: Vec<SessionId>) -> Load {
+    pub(crate) fn new(kind: Kind, plan: Plan, sessions: Vec<SessionId>) -> Load {
         let values = plan.values();
-        Load { plan, sessions, values, tally: Tally::default(), stop: AtomicBool::new(false) }
+        Load { kind, plan, sessions, values, tally: Tally::default(), stop: AtomicBool::new(false) }
     }
 
     /// Runs all callers, sharing `clients`, until the time is over or Ctrl-C, and returns what they measured.
@@ -90,12 +91,12 @@ impl Load {
     async fn operate(&self, client: &Client, random: &mut StdRng) -> Result<(), Error> {
         let value = pick(&self.values, random).cloned().unwrap_or_default();
         // `prepare` made at least one session for the workloads that need one.
-        match (self.plan.workload, pick(&self.sessions, random)) {
-            (Workload::Write, Some(id)) => {
+        match (self.kind, pick(&self.sessions, random)) {
+            (Kind::Write, Some(id)) => {
                 let attributes = BTreeMap::from([(ATTRIBUTE.to_owned(), value)]);
                 client.write(id, Write::replace(attributes)).await?;
             }
-            (Workload::Read, Some(id)) => {
+            (Kind::Read, Some(id)) => {
                 let options = GetOptions {
                     touch: false,
                     attributes: AttributeSelection::All,
@@ -104,7 +105,7 @@ impl Load {
                 };
                 client.get_with(id, options).await?;
             }
-            (Workload::Create, _) | (_, None) => {
+            (Kind::Create, _) | (_, None) => {
                 client.create(self.plan.new_session(value)).await?;
             }
         }

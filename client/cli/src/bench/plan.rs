@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::ValueEnum;
 use quorate_client::NewSession;
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
@@ -14,8 +13,8 @@ pub(crate) const ATTRIBUTE: &str = "value";
 const VALUES: usize = 16;
 
 /// What each operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Workload {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
     /// Creates a session.
     Create,
     /// Replaces the attributes of a session.
@@ -24,13 +23,13 @@ pub(crate) enum Workload {
     Read,
 }
 
-impl Workload {
+impl Kind {
     /// Its name, as on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Workload::Create => "create",
-            Workload::Write => "write",
-            Workload::Read => "read",
+            Kind::Create => "create",
+            Kind::Write => "write",
+            Kind::Read => "read",
         }
     }
 }
@@ -38,11 +37,10 @@ impl Workload {
 /// A measurement to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) workload: Workload,
     pub(crate) callers: u32,
     pub(crate) clients: usize,
     pub(crate) value_bytes: u32,
-    /// Sessions created beforehand; none for [`Workload::Create`].
+    /// Sessions created beforehand, where the operations need them.
     pub(crate) sessions: u32,
     pub(crate) warmup: Duration,
     pub(crate) measured: Duration,

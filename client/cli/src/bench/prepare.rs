@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_client::{Client, Error, SessionId};
 use tokio::task::JoinSet;
 
-use super::plan::{Plan, Workload};
+use super::plan::{Kind, Plan};
 use super::progress::Line;
 use crate::failure::Failure;
 
@@ -19,8 +19,8 @@ const CREATORS_MAX: u32 = 256;
 /// # Errors
 ///
 /// [`Failure::Client`] with the first create that failed.
-pub(crate) async fn sessions(clients: &[Client], plan: &Plan) -> Result<Vec<SessionId>, Failure> {
-    if plan.workload == Workload::Create {
+pub(crate) async fn sessions(clients: &[Client], kind: Kind, plan: &Plan) -> Result<Vec<SessionId>, Failure> {
+    if kind == Kind::Create {
         return Ok(Vec::new());
     }
     let mut line = Line::new();

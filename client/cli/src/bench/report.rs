@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::plan::{Plan, Workload};
+use super::latency::{Latency, float, rounded};
+use super::plan::{Kind, Plan};
 use super::tally::Measured;
-use crate::output::{Report, columns, pairs};
+use crate::output::{Report, pairs};
 
 /// What `bench` shows.
 #[derive(Debug, Serialize)]
@@ -34,56 +34,19 @@ pub(crate) struct BenchReport {
     example: Option<String>,
 }
 
-/// Milliseconds; null when no operation succeeded.
-#[derive(Debug, Serialize)]
-struct Latency {
-    mean: Option<f64>,
-    p50: Option<f64>,
-    p90: Option<f64>,
-    p99: Option<f64>,
-    p99_9: Option<f64>,
-    max: Option<f64>,
-}
-
-impl Latency {
-    fn of(latencies_ns: &Histogram<u64>) -> Latency {
-        let some = |nanoseconds: f64| (!latencies_ns.is_empty()).then(|| rounded(nanoseconds / 1e6));
-        let quantile = |quantile| some(float(latencies_ns.value_at_quantile(quantile)));
-        Latency {
-            mean: some(latencies_ns.mean()),
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            p99_9: quantile(0.999),
-            max: some(float(latencies_ns.max())),
-        }
-    }
-}
-
-/// Three digits after the point: a microsecond of milliseconds.
-fn rounded(number: f64) -> f64 {
-    (number * 1000.0).round() / 1000.0
-}
-
-/// Exact up to 2^53: a hundred days in nanoseconds.
-#[expect(clippy::cast_precision_loss, reason = "counts and latencies here are far below 2^53")]
-fn float(number: u64) -> f64 {
-    number as f64
-}
-
 impl BenchReport {
     /// The report on what was measured.
-    pub(crate) fn of(plan: &Plan, measured: &Measured) -> BenchReport {
+    pub(crate) fn of(kind: Kind, plan: &Plan, measured: &Measured) -> BenchReport {
         let seconds = measured.elapsed.as_secs_f64();
         let operations = measured.latencies_ns.len();
         let rate = if seconds > 0.0 { float(operations) / seconds } else { 0.0 };
         BenchReport {
-            workload: plan.workload.name(),
+            workload: kind.name(),
             r#loop: "closed",
             callers: plan.callers,
             connections: plan.clients,
             value_bytes: plan.value_bytes,
-            sessions: (plan.workload != Workload::Create).then_some(plan.sessions),
+            sessions: (kind != Kind::Create).then_some(plan.sessions),
             seconds: rounded(seconds),
             operations,
             operations_per_second: rate.round(),
@@ -118,19 +81,7 @@ impl Report for BenchReport {
             ("throughput", format!("{:.0} operations/s", self.operations_per_second)),
             ("errors", self.errors_line()),
         ]);
-        let row = |name: &str, value: Option<f64>| {
-            vec![name.to_owned(), value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))]
-        };
-        let latency = &self.latency_ms;
-        let rows = vec![
-            row("mean", latency.mean),
-            row("p50", latency.p50),
-            row("p90", latency.p90),
-            row("p99", latency.p99),
-            row("p99.9", latency.p99_9),
-            row("max", latency.max),
-        ];
-        format!("{facts}\n\n{}", columns(&["LATENCY", "MS"], &[1], rows))
+        format!("{facts}\n\n{}", self.latency_ms.table())
     }
 }
 
@@ -144,7 +95,6 @@ mod tests {
 
     fn plan() -> Plan {
         Plan {
-            workload: Workload::Write,
             callers: 2,
             clients: 1,
             value_bytes: 512,
@@ -162,7 +112,7 @@ mod tests {
             tally.succeeded(0, Duration::from_millis(2));
         }
         tally.failed(1, "deadline", || "too late".to_owned());
-        let report = BenchReport::of(&plan(), &tally.finish(Duration::from_millis(2500)));
+        let report = BenchReport::of(Kind::Write, &plan(), &tally.finish(Duration::from_millis(2500)));
         let json = serde_json::to_value(&report).expect("json");
         let p50 = json["latency_ms"]["p50"].as_f64().expect("a number");
         assert!((1.99..2.01).contains(&p50), "{p50}");
@@ -181,7 +131,10 @@ mod tests {
     fn the_table_says_how_it_was_measured() {
         let tally = Tally::default();
         tally.failed(1, "deadline", || "too late".to_owned());
-        let text = render(Format::Table, &BenchReport::of(&plan(), &tally.finish(Duration::from_secs(5))));
+        let text = render(
+            Format::Table,
+            &BenchReport::of(Kind::Write, &plan(), &tally.finish(Duration::from_secs(5))),
+        );
         let expected = "\
 workload    write, 512 bytes, 10 sessions
 callers     2, sharing 1 client(s), closed loop

@@ -52,18 +52,24 @@ impl Default for Tally {
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// Of nanoseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
     // Grows as it must; only a precision above 5 digits would be refused.
     Histogram::new(DIGITS).expect("three digits are allowed")
+}
+
+/// Adds a latency to a [`histogram()`].
+pub(crate) fn record(latencies_ns: &mut Histogram<u64>, latency: Duration) {
+    let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+    // Not `saturating_record`: that cuts at the histogram's present range, `record` widens it.
+    latencies_ns.record(nanoseconds).expect("a histogram that resizes holds any u64");
 }
 
 impl Tally {
     /// Counts an operation that succeeded.
     pub(crate) fn succeeded(&self, caller: u32, latency: Duration) {
-        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         if let Some(mut shard) = self.shard(caller) {
-            // Not `saturating_record`: that cuts at the histogram's present range, `record` widens it.
-            shard.latencies_ns.record(nanoseconds).expect("a histogram that resizes holds any u64");
+            record(&mut shard.latencies_ns, latency);
         }
     }
 

@@ -95,6 +95,16 @@ impl FakeNode {
         self.inner.store.lock().expect("no panic").losing = Losing::Answer;
     }
 
+    /// Makes the node give a lock to whoever asks, held or not.
+    pub(crate) fn give_locks_to_all(&self) {
+        self.inner.store.lock().expect("no panic").more.lavish = true;
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn sessions(&self) -> usize {
+        self.inner.store.lock().expect("no panic").sessions.len()
+    }
+
     /// What a session of the namespace "default" holds now.
     pub(crate) fn session(&self, id: &str) -> Option<Session> {
         self.inner.store.lock().expect("no panic").sessions.get(&key("", id)).cloned()

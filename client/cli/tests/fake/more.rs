@@ -25,6 +25,8 @@ struct Held {
 pub(super) struct More {
     locks: HashMap<String, Held>,
     fence: u64,
+    /// Whoever asks for a lock gets it.
+    pub(super) lavish: bool,
     namespaces: BTreeMap<String, v1::Policy>,
 }
 
@@ -161,7 +163,9 @@ impl Store {
     fn lock(&mut self, lock: v1::LockRequest) -> Outcome {
         let key = key(&lock.namespace, &lock.id);
         self.sessions.get(&key).ok_or_else(not_found)?;
-        self.more.check(&key, lock.fence)?;
+        if !self.more.lavish {
+            self.more.check(&key, lock.fence)?;
+        }
         let until = lease(lock.lease_ms);
         let fence = match lock.fence {
             Some(fence) => {

@@ -1,110 +1,107 @@
 //! Lock, unlock, and what happens to the line.
 
+use std::borrow::Cow;
+
 use crate::command::{LockSession, Waiter};
 use crate::key::SessionKey;
 use crate::lock::{self, Fence, Holder, Lock, Ticket, Turn};
 use crate::outcome::{Outcome, Refusal};
-use crate::policy::Limits;
+use crate::policy::{Limits, NamespaceId};
 use crate::record::{Record, Slot};
 use crate::state::State;
 use crate::time::ClusterTime;
 
-/// A session's lock as it is now: what has lapsed has gone on.
-struct Settled {
-    slot: Slot,
-    lock: lock::Slot,
-    /// Whose turn came by that.
-    woken: Option<Fence>,
-}
-
 impl State {
     /// Takes the lock, renews it, or gets in line; a touch too, unless it waits.
     pub(super) fn lock(&mut self, take: LockSession) -> Result<Outcome, Refusal> {
-        let (slot, session) = self.find_in(&take.namespace, &take.key)?;
-        let (namespace, now) = (session.namespace, self.clocks.cluster);
-        let mut lock = session.lock.clone();
-        let mut woken = lock::settle(&mut lock, now);
+        let now = self.clocks.cluster;
         let lease_ms = take.lease_ms.clamp(Limits::LEASE_MS_MIN, Limits::LEASE_MS_MAX);
         let wait_ms = take.wait_ms.min(Limits::WAIT_MS_MAX);
-        let mut ticket =
-            Ticket { fence: self.next_fence, until: later(now, wait_ms), lease_ms, owner: take.owner };
-        let outcome = if let Some(fence) = take.fence {
+        let (slot, namespace, lock) = self.settled(&take.namespace, &take.key)?;
+        if let Some(fence) = take.fence {
             lock::check(&lock, Some(fence), now)?;
-            if let Some(lock) = &mut lock {
-                (lock.holder.until, lock.holder.lease_ms) = (later(now, lease_ms), lease_ms);
-            }
-            Outcome::Locked { fence, remaining_ms: lease_ms }
-        } else if let Some(lock) = &mut lock {
+            self.change_lock(slot, true, |lock| {
+                if let Some(lock) = lock {
+                    (lock.holder.until, lock.holder.lease_ms) = (later(now, lease_ms), lease_ms);
+                }
+                None
+            });
+            return Ok(Outcome::Locked { fence, remaining_ms: lease_ms });
+        }
+        let fence = self.next_fence;
+        let ticket = Ticket { fence, until: later(now, wait_ms), lease_ms, owner: take.owner };
+        if let Some(lock) = lock.as_deref() {
             if wait_ms == 0 {
-                lock::check(&Some(lock.clone()), None, now)?;
+                return Err(lock.refusal(now));
             }
-            let fence = ticket.fence;
-            lock::queue(lock, ticket, now)?;
+            lock::check_room(lock, now)?;
+            self.change_lock(slot, false, |lock| {
+                if let Some(lock) = lock {
+                    lock::queue(lock, ticket, now);
+                }
+                None
+            });
             self.next_fence += 1;
             self.count(namespace, |counters| counters.lock_waits += 1);
-            Outcome::Queued { fence }
-        } else {
-            ticket.until = now;
-            let fence = ticket.fence;
-            self.next_fence += 1;
-            let holder = Holder::new(ticket, now);
-            lock = Some(Box::new(Lock { holder, waiting: Default::default() }));
-            woken = None;
-            Outcome::Locked { fence, remaining_ms: lease_ms }
-        };
-        let touches = matches!(outcome, Outcome::Locked { .. });
-        self.set_lock(slot, lock, woken, touches);
-        Ok(outcome)
+            return Ok(Outcome::Queued { fence });
+        }
+        self.next_fence += 1;
+        self.change_lock(slot, true, |lock| {
+            *lock = Some(Box::new(Lock { holder: Holder::new(ticket, now), waiting: Default::default() }));
+            None
+        });
+        Ok(Outcome::Locked { fence, remaining_ms: lease_ms })
     }
 
     /// A waiter whose turn has come takes the lock; a touch too. Asked again, it answers the same.
     pub(super) fn claim_lock(&mut self, waiter: &Waiter) -> Result<Outcome, Refusal> {
-        let Settled { slot, mut lock, woken } = self.settled(&waiter.namespace, &waiter.key)?;
         let (fence, now) = (waiter.fence, self.clocks.cluster);
+        let (slot, _, lock) = self.settled(&waiter.namespace, &waiter.key)?;
         let (outcome, touches) = match lock::turn(&lock, fence, now) {
             Turn::Over => return Err(Refusal::WaitOver),
             Turn::Waiting => (Outcome::Queued { fence }, false),
             Turn::Held { remaining_ms } => (Outcome::Locked { fence, remaining_ms }, false),
             Turn::Granted => {
-                let lease_ms = lock.as_mut().map_or(0, |lock| {
-                    let holder = &mut lock.holder;
-                    (holder.claimed, holder.since) = (true, now);
-                    holder.until = later(now, holder.lease_ms);
-                    holder.lease_ms
-                });
-                (Outcome::Locked { fence, remaining_ms: lease_ms }, true)
+                let remaining_ms = lock.as_ref().as_ref().map_or(0, |lock| lock.holder.lease_ms);
+                (Outcome::Locked { fence, remaining_ms }, true)
             }
         };
-        self.set_lock(slot, lock, woken, touches);
+        self.change_lock(slot, touches, |lock| {
+            if let (true, Some(lock)) = (touches, lock) {
+                let holder = &mut lock.holder;
+                (holder.claimed, holder.since) = (true, now);
+                holder.until = later(now, holder.lease_ms);
+            }
+            None
+        });
         Ok(outcome)
     }
 
     /// A waiter gives up.
     pub(super) fn leave_line(&mut self, waiter: &Waiter) -> Result<Outcome, Refusal> {
-        let Settled { slot, mut lock, woken } = self.settled(&waiter.namespace, &waiter.key)?;
-        self.woken.extend(woken);
-        let woken = lock::leave(&mut lock, waiter.fence, self.clocks.cluster);
-        self.set_lock(slot, lock, woken, false);
+        let now = self.clocks.cluster;
+        let (slot, _) = self.find_in(&waiter.namespace, &waiter.key)?;
+        self.change_lock(slot, false, |lock| lock::leave(lock, waiter.fence, now));
         Ok(Outcome::Done)
     }
 
     /// Gives the lock back; a touch too.
     pub(super) fn unlock(&mut self, holder: &Waiter) -> Result<Outcome, Refusal> {
-        let Settled { slot, mut lock, .. } = self.settled(&holder.namespace, &holder.key)?;
-        lock::check(&lock, Some(holder.fence), self.clocks.cluster)?;
-        let woken = lock::pass_on(&mut lock, self.clocks.cluster);
-        self.set_lock(slot, lock, woken, true);
+        let now = self.clocks.cluster;
+        let (slot, _, lock) = self.settled(&holder.namespace, &holder.key)?;
+        lock::check(&lock, Some(holder.fence), now)?;
+        self.change_lock(slot, true, |lock| lock::pass_on(lock, now));
         Ok(Outcome::Done)
     }
 
     /// Takes the lock from its holder, whoever that is.
     pub(super) fn break_lock(&mut self, namespace: &str, key: SessionKey) -> Result<Outcome, Refusal> {
-        let Settled { slot, mut lock, .. } = self.settled(namespace, &key)?;
+        let now = self.clocks.cluster;
+        let (slot, _, lock) = self.settled(namespace, &key)?;
         if lock.is_none() {
             return Err(Refusal::NotLocked);
         }
-        let woken = lock::pass_on(&mut lock, self.clocks.cluster);
-        self.set_lock(slot, lock, woken, false);
+        self.change_lock(slot, false, |lock| lock::pass_on(lock, now));
         Ok(Outcome::Done)
     }
 
@@ -112,11 +109,8 @@ impl State {
     pub(super) fn settle_locks(&mut self, keys: &[SessionKey]) -> Outcome {
         for key in keys.iter().take(Limits::REAP_MAX) {
             let Some((slot, Record::Live(session))) = self.record(key, self.clocks) else { continue };
-            let mut lock = session.lock.clone();
-            let before = lock.is_some();
-            let woken = lock::settle(&mut lock, self.clocks.cluster);
-            if woken.is_some() || before != lock.is_some() {
-                self.set_lock(slot, lock, woken, false);
+            if lock::has_lapsed(&session.lock, self.clocks.cluster) {
+                self.change_lock(slot, false, |_| None);
             }
         }
         Outcome::Done
@@ -131,20 +125,31 @@ impl State {
         self.woken.extend(lock.waiting.iter().map(|ticket| ticket.fence));
     }
 
-    fn settled(&self, namespace: &str, key: &SessionKey) -> Result<Settled, Refusal> {
+    /// A session's slot and namespace, and its lock as it is now: what has lapsed has gone on.
+    fn settled(
+        &self,
+        namespace: &str,
+        key: &SessionKey,
+    ) -> Result<(Slot, NamespaceId, Cow<'_, lock::Slot>), Refusal> {
         let (slot, session) = self.find_in(namespace, key)?;
-        let mut lock = session.lock.clone();
-        let woken = lock::settle(&mut lock, self.clocks.cluster);
-        Ok(Settled { slot, lock, woken })
+        Ok((slot, session.namespace, lock::settled(&session.lock, self.clocks.cluster)))
     }
 
-    fn set_lock(&mut self, slot: Slot, lock: lock::Slot, woken: Option<Fence>, touches: bool) {
-        self.woken.extend(woken);
-        let served = self.clocks.served;
+    /// Settles a session's lock and changes it, where it stands: its line may be long. `change` gives the token of a waiter
+    /// whose turn came.
+    fn change_lock(
+        &mut self,
+        slot: Slot,
+        touches: bool,
+        change: impl FnOnce(&mut lock::Slot) -> Option<Fence>,
+    ) {
+        let now = self.clocks;
+        let woken = &mut self.woken;
         self.table.update(slot, false, |session| {
-            session.lock = lock;
+            woken.extend(lock::settle(&mut session.lock, now.cluster));
+            woken.extend(change(&mut session.lock));
             if touches {
-                session.last_touch = served;
+                session.last_touch = now.served;
             }
         });
         self.relock(slot);

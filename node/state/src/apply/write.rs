@@ -17,12 +17,10 @@ impl State {
     /// Replaces or patches; a touch too. Counts as a new version unless it asks for nothing but to give a lock back.
     pub(super) fn write(&mut self, write: WriteSession) -> Result<Outcome, Refusal> {
         let (namespace, policy) = self.namespace(&write.namespace).ok_or(Refusal::UnknownNamespace)?;
-        let policy = policy.clone();
+        let (policy, now) = (policy.clone(), self.clocks);
         let (slot, session) = self.find_in(&write.namespace, &write.key)?;
         let current = session.version;
-        let mut lock = session.lock.clone();
-        let mut woken = lock::settle(&mut lock, self.clocks.cluster);
-        lock::check(&lock, write.fence, self.clocks.cluster)?;
+        lock::check(&lock::settled(&session.lock, now.cluster), write.fence, now.cluster)?;
         if write.if_version.is_some_and(|required| required != current) {
             return Err(Refusal::VersionConflict { current });
         }
@@ -36,10 +34,6 @@ impl State {
         if let (true, Some(principal)) = (signs_in, &write.principal) {
             self.check_principal(namespace, principal, &policy)?;
         }
-        if write.release && write.fence.is_some() {
-            woken = lock::pass_on(&mut lock, self.clocks.cluster);
-        }
-        self.woken.extend(woken);
         let changes = Changes {
             attributes: !matches!(write.change, AttributeChange::Keep),
             timeouts: write.timeouts != Timeouts::default(),
@@ -47,11 +41,14 @@ impl State {
         };
         let version = current.saturating_add(u64::from(changes.any()));
         let previous = signs_in.then(|| self.sign_in(slot, write.principal.unwrap_or_default())).flatten();
-        let served = self.clocks.served;
+        let (releases, woken) = (write.release && write.fence.is_some(), &mut self.woken);
         self.table.update(slot, changes.attributes, |session| {
             session.version = version;
-            session.last_touch = served;
-            session.lock = lock;
+            session.last_touch = now.served;
+            woken.extend(lock::settle(&mut session.lock, now.cluster));
+            if releases {
+                woken.extend(lock::pass_on(&mut session.lock, now.cluster));
+            }
             change_timeouts(session, write.timeouts, signs_in, &policy);
             change_attributes(&mut session.attributes, write.change);
         });

@@ -260,6 +260,34 @@ fn an_administrator_breaks_a_lock() {
     assert_eq!(store.run(break_lock()), refused(Refusal::NotLocked));
 }
 
+/// Breaking a lapsed lock breaks the grant that its lapse has just made: both waiters must look how they stand.
+#[test]
+fn whoever_is_granted_a_lapsed_lock_and_loses_it_to_a_break_is_woken() {
+    let mut store = store();
+    (2..4).for_each(|fence| assert_eq!(take(&mut store, 60_000), queued(fence)));
+    store.pass(10_000);
+    let broken = Operation::BreakLock { namespace: "default".into(), key: key(1) };
+    assert_eq!(store.run(broken), Outcome::Done);
+    assert_eq!(store.state.take_woken(), [2, 3]);
+    assert_eq!((turn(&store, 2), turn(&store, 3)), (Turn::Over, Turn::Granted));
+}
+
+/// Also where a lapsed lock was settled to see that: what is refused changes nothing.
+#[test]
+fn a_refused_operation_leaves_a_lapsed_lock_as_it_was() {
+    let mut store = store();
+    assert_eq!(take(&mut store, 60_000), queued(2));
+    store.pass(10_000);
+    let before = store.get(1).unwrap().lock.clone();
+    assert!(matches!(take(&mut store, 0), Outcome::Refused(Refusal::Locked { .. })));
+    assert_eq!(unlock(&mut store, 1), refused(Refusal::StaleFence));
+    assert_eq!(claim(&mut store, 9), refused(Refusal::WaitOver));
+    assert_eq!(store.run(renew(1)), refused(Refusal::StaleFence));
+    assert_eq!(store.run(Operation::Write(fenced(1, true))), refused(Refusal::StaleFence));
+    assert_eq!(store.get(1).unwrap().lock, before);
+    assert_eq!(store.state.take_woken(), [] as [u64; 0]);
+}
+
 #[test]
 fn a_retry_of_a_waiting_lock_keeps_its_place() {
     let mut store = store();
