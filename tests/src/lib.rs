@@ -10,6 +10,7 @@
 //! digests    whether replicas are equal
 //! ledger     every acknowledged write, and the check that it is still there
 //! load/      writers that create, change, end and rename sessions, and note it in the ledger
+//! linearizable/  histories of sessions, and whether they are linearizable
 //! sabotage   one record of a stopped node, changed behind Raft's back
 //! trace/     what strace recorded, and the check that replies follow syncs
 //! interrupt  Ctrl-C and SIGTERM
@@ -24,6 +25,7 @@ mod digests;
 mod error;
 mod interrupt;
 mod ledger;
+pub mod linearizable;
 pub mod load;
 mod process;
 mod proxy;
