@@ -10,7 +10,7 @@
 //! digests    whether replicas are equal
 //! ledger     every acknowledged write, and the check that it is still there
 //! load/      writers that create, change, end and rename sessions, and note it in the ledger
-//! linearizable/  histories of sessions, and whether they are linearizable
+//! linearizable/  histories of sessions while nodes are killed and paused, and whether they are linearizable
 //! sabotage   one record of a stopped node, changed behind Raft's back
 //! trace/     what strace recorded, and the check that replies follow syncs
 //! interrupt  Ctrl-C and SIGTERM
@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Binaries: `quorate-demo`, `quorate-docker-demo`, `quorate-expiry-storm`, `quorate-kill-loop`,
-//! `quorate-strace-durability`, each behind a script of `scripts/`.
+//! `quorate-linearizability`, `quorate-strace-durability`, each behind a script of `scripts/`.
 
 mod cluster;
 mod digests;

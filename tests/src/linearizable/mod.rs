@@ -11,17 +11,33 @@
 //! ```text
 //! operation   what a client asks of a session     outcome     what came of it
 //! state       what a session is: the model        history     what was recorded of one session
-//! checker     whether a history is linearizable
+//! checker     whether a history is linearizable   findings    what all histories of a run say
+//!
+//! recording   clients at work, nodes disturbed    fault       what is done to a node
+//! worker      one client                          caller      how it calls: Rust client, or plain gRPC
+//! arena       the sessions worked on              subject     one of them
+//! trouble     what a failed call says
 //! ```
 
+mod arena;
+mod caller;
 mod checker;
+mod fault;
+mod findings;
 mod history;
 mod operation;
 mod outcome;
+mod recording;
 mod state;
+mod subject;
+mod trouble;
+mod worker;
 
 pub use checker::{Dead, Verdict, check};
+pub use fault::Fault;
+pub use findings::Findings;
 pub use history::{Entry, History, Record};
 pub use operation::{KEYS_MAX, Key, Number, Operation};
 pub use outcome::{Outcome, Seen};
+pub use recording::{Recording, Size};
 pub use state::{Live, State};
