@@ -21,8 +21,8 @@ use crate::status::channel;
 
 /// The one attribute; its value is the number of the operation that wrote it.
 const ATTRIBUTE: &str = "written_by";
-/// Longer than any history that is judged, and short enough for reads to renew deadlines within one.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Longer than any history that is judged.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longer than any history that is judged.
 const LEASE: Duration = Duration::from_secs(3_600);
 

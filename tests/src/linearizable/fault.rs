@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use rustix::process::Signal;
 
 use super::arena::Arena;
@@ -32,6 +33,11 @@ impl Fault {
     /// All of them.
     pub const ALL: [Fault; 4] =
         [Fault::KillLeader, Fault::PauseLeader, Fault::KillFollower, Fault::PauseFollower];
+
+    /// One of them, by chance.
+    pub(crate) fn any(random: &mut StdRng) -> Fault {
+        Fault::ALL.choose(random).copied().unwrap_or(Fault::KillLeader)
+    }
 
     /// Its name.
     #[must_use]

@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::checker::{Dead, Verdict, check};
-use super::history::History;
+use super::history::{History, Record};
 use super::operation::Operation;
 use super::outcome::Outcome;
-use super::recording::Recording;
+use super::recording::{LAST_READER, Recording};
 use crate::error::HarnessError;
 
 /// Places of a search, before it is given up. Most take as many as the history has operations.
 const PLACES_MAX: usize = 2_000_000;
 /// A longer history would outlive idle deadlines, leases, and the marks of ids that were given up, which the model takes
 /// for everlasting.
-const SPAN_MAX: Duration = Duration::from_secs(40);
+const SPAN_MAX: Duration = Duration::from_secs(55);
+/// Among the sessions of so many recordings some must have expired.
+const EXPIRED_FROM: u64 = 5;
 /// A recording with less proves nothing.
 const OPERATIONS_MIN: u64 = 300;
 
@@ -113,20 +115,7 @@ impl Findings {
                 refusal => *self.refused.entry(refusal.to_string()).or_default() += 1,
             }
         }
-        let ended = |outcome| move |record: &&super::history::Record| record.outcome == outcome;
-        let deletes = |record: &super::history::Record| {
-            matches!(record.operation, Operation::Delete { .. })
-                && matches!(record.outcome, Outcome::Done | Outcome::Unknown)
-        };
-        let last = history.records.iter().filter(|record| record.client == 0);
-        let is_gone = last.clone().count() > 0
-            && last.clone().all(|record| matches!(record.outcome, Outcome::Missing { .. }));
-        let was_there = history.records.iter().any(|record| ended(Outcome::Written(1))(&record));
-        let expired = history.absolute_timeout.is_some()
-            && is_gone
-            && was_there
-            && !history.records.iter().any(deletes);
-        self.expired += u64::from(expired);
+        self.expired += u64::from(has_expired(history));
     }
 
     /// What is wrong with a history, the first line for all to see.
@@ -174,10 +163,26 @@ impl Findings {
                 found.push(format!("no {what}"));
             }
         }
+        if self.recordings >= EXPIRED_FROM && self.expired == 0 {
+            found.push("no session that expired".to_owned());
+        }
         let never = Operation::NAMES.iter().filter(|name| !self.done.contains_key(*name));
         found.extend(never.map(|name| format!("no {name} that was done")));
         found
     }
+}
+
+/// Whether a session certainly expired: it was there, nobody can have deleted it, and at the end it is gone.
+fn has_expired(history: &History) -> bool {
+    let of = |record: &Record| (record.operation.name(), record.outcome);
+    let created = history.records.iter().any(|record| of(record) == ("create", Outcome::Written(1)));
+    let deleted = history
+        .records
+        .iter()
+        .any(|record| matches!(of(record), ("delete", Outcome::Done | Outcome::Unknown)));
+    let mut last = history.records.iter().filter(|record| record.client == LAST_READER);
+    let gone = last.all(|record| matches!(record.outcome, Outcome::Missing { .. }));
+    history.absolute_timeout.is_some() && created && !deleted && gone
 }
 
 fn explained(dead: &Dead) -> String {

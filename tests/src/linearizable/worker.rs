@@ -18,6 +18,8 @@ use super::trouble::Trouble;
 const THINK_MS_MAX: u64 = 8;
 /// Before a node that is not there is dialled again.
 const REDIAL: Duration = Duration::from_millis(20);
+/// How often a client looks at once at what it has changed: a node that is behind is behind right then.
+const LOOKS_AFTER: f64 = 0.3;
 /// How often a client loses patience with a change, and when.
 const IMPATIENT: f64 = 0.03;
 const PATIENCE_US_MAX: u64 = 3_000;
@@ -49,7 +51,11 @@ impl Worker {
             let Some(subject) = self.arena.subject(slot) else { return };
             let belief = subject.belief();
             if let Some(operation) = self.choose(&subject, &belief) {
-                self.perform(&subject, operation, &belief).await;
+                let answered = self.perform(&subject, operation, &belief).await;
+                if answered && !operation.only_looks() && self.random.random_bool(LOOKS_AFTER) {
+                    let key = subject.belief().key;
+                    self.perform(&subject, Operation::Get { key }, &belief).await;
+                }
             }
             let pause = self.random.random_range(0..=THINK_MS_MAX);
             tokio::time::sleep(Duration::from_millis(pause)).await;
