@@ -32,8 +32,10 @@ kill_loop() {
 
 # shellcheck disable=SC2317 # called by name in judge
 histories() {
+    # Unoptimised nodes have elections without cause by the timers of a local network.
     QUORATED_BIN=$OUT/quorated "${CARGO_TARGET_DIR:-target}/debug/quorate-linearizability" \
-        --histories 3 --seed 1 --failures "$OUT/histories"
+        --histories 3 --seed 1 --failures "$OUT/histories" \
+        --node-argument=--timing=wan --node-argument=--log-prefill-bytes=0
 }
 
 failed=0

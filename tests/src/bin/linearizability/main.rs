@@ -3,6 +3,7 @@
 
 mod report;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -34,6 +35,10 @@ struct Arguments {
     /// The first recording's seed, each next one has the next; a random one when not given
     #[arg(long)]
     seed: Option<u64>,
+
+    /// One more argument for every node, such as --timing=wan on a machine that is busy; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    node_argument: Vec<OsString>,
 
     /// Where a history is written that is not linearizable
     #[arg(long, value_name = "DIR", default_value = "target/linearizability")]
@@ -80,7 +85,9 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments, seed: u64, findings: &mut Findings) -> Result<(), HarnessError> {
     let size = Size { sessions: arguments.sessions, operations: arguments.operations };
-    let mut cluster = ProcessCluster::start(&ClusterOptions::new(&arguments.quorated)).await?;
+    let mut options = ClusterOptions::new(&arguments.quorated);
+    options.arguments.clone_from(&arguments.node_argument);
+    let mut cluster = ProcessCluster::start(&options).await?;
     let kinds = Fault::ALL.into_iter().cycle();
     for (number, first) in (1..=arguments.histories).zip(kinds) {
         let seed = seed.wrapping_add(number - 1);
