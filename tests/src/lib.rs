@@ -10,6 +10,7 @@
 //! digests    whether replicas are equal
 //! ledger     every acknowledged write, and the check that it is still there
 //! load/      writers that create, change, end and rename sessions, and note it in the ledger
+//! linearizable/  histories of sessions while nodes are killed and paused, and whether they are linearizable
 //! sabotage   one record of a stopped node, changed behind Raft's back
 //! trace/     what strace recorded, and the check that replies follow syncs
 //! interrupt  Ctrl-C and SIGTERM
@@ -17,13 +18,14 @@
 //! ```
 //!
 //! Binaries: `quorate-demo`, `quorate-docker-demo`, `quorate-expiry-storm`, `quorate-kill-loop`,
-//! `quorate-strace-durability`, each behind a script of `scripts/`.
+//! `quorate-linearizability`, `quorate-strace-durability`, each behind a script of `scripts/`.
 
 mod cluster;
 mod digests;
 mod error;
 mod interrupt;
 mod ledger;
+pub mod linearizable;
 pub mod load;
 mod process;
 mod proxy;

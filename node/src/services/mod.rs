@@ -15,6 +15,7 @@
 //! reasons    the table of errors                                 failure    an error, as status or as answer
 //! budget     bytes in flight                                     explain    the transport's own errors
 //! backend    what all this needs of consensus               arrival    when a call arrived, when it is cut off
+//! planted    a bug on purpose, in test builds
 //! ```
 //!
 //! A unary call, a pipelined operation and one forwarded by another node run through the same `executor`, `read`,
@@ -33,6 +34,7 @@ mod health;
 mod lock;
 mod namespaces;
 mod pipeline;
+mod planted;
 mod query;
 mod read;
 mod reasons;

@@ -4,6 +4,7 @@
 //! common        starting clusters, plain gRPC calls
 //! three_nodes   replication, losing the leader, losing the quorum, a paused leader
 //! kills         everything acknowledged outlives kill -9 of one node and of all
+//! linearizable  what many clients saw of a session while nodes were killed and paused
 //! forwarding    any node takes any request, or names the leader
 //! exactly_once  a request id is carried out once, also across leaders
 //! loss_points   each mutation, retried after each point at which it can get lost, takes effect once
@@ -41,6 +42,7 @@ mod full_disk;
 mod garbage;
 mod harness;
 mod kills;
+mod linearizable;
 mod lists;
 mod locks;
 mod loss_points;

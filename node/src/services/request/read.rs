@@ -8,7 +8,7 @@ use quorate_state::SessionKey;
 use super::attribute::{Selection, selection};
 use super::name;
 use crate::services::failure::Failure;
-use crate::services::reasons;
+use crate::services::{planted, reasons};
 
 /// The least that a caller may bound a read's staleness by: ticks come each second.
 const STALE_MS_MIN: u64 = 2_000;
@@ -86,6 +86,6 @@ pub(super) fn read(get: &v1::GetRequest, cluster: u64) -> Result<Read, Failure> 
         key,
         touch: get.touch.unwrap_or(!freshness.is_local()),
         selection: selection(get.attributes.as_ref())?,
-        freshness,
+        freshness: planted::freshness(freshness),
     })
 }
