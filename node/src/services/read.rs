@@ -1,5 +1,6 @@
 //! Reads of sessions: a batch at a time, linearizable, or local at a position.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -215,7 +216,7 @@ fn look_at(state: &State, index: u64, read: &Read, now: Clocks) -> Look {
     }
 }
 
-/// Replicates the touches that these reads are due for, and answers the reads, in their order.
+/// Replicates the touches that these reads are due for, one for each session, and answers the reads, in their order.
 /// `now`: by which they were found to be due.
 pub(crate) async fn touch<B: Backend>(
     backend: &B,
@@ -225,20 +226,28 @@ pub(crate) async fn touch<B: Backend>(
     if due.is_empty() {
         return Vec::new();
     }
-    let touch_of = |read: &Read| {
-        let operation = Operation::Touch { namespace: read.namespace.clone(), key: read.key };
-        Command::Operate { request: None, operation }
+    let mut commands = Vec::with_capacity(due.len());
+    let mut places = HashMap::with_capacity(due.len());
+    let mut place = |read: &Read| {
+        *places.entry((read.namespace.clone(), read.key)).or_insert_with(|| {
+            let operation = Operation::Touch { namespace: read.namespace.clone(), key: read.key };
+            commands.push(Command::Operate { request: None, operation });
+            commands.len() - 1
+        })
     };
-    let results: Vec<_> = match backend.submit(due.iter().map(touch_of).collect()).await {
-        Err(error) => due.iter().map(|_| Err(error.clone())).collect(),
+    let places: Vec<usize> = due.iter().map(&mut place).collect();
+    let results: Vec<_> = match backend.submit(commands).await {
+        Err(error) => {
+            return due.iter().map(|_| Err(Unserved::proposal(error.clone(), Stake::Read))).collect();
+        }
         Ok(results) => results.collect().await,
     };
     // A second look: a write may have come between the first and the touch, and content, remaining lifetime and
     // position must belong together. It is taken behind the touches, so at their positions or above.
     let cluster = backend.cluster_id();
     let seen = |state: &State, index| {
-        let answers = due.iter().enumerate().map(|(at, read)| {
-            touched(results.get(at))?;
+        let answers = due.iter().zip(places).map(|(read, place)| {
+            touched(results.get(place))?;
             answer(look_at(state, index, read, now), read, cluster)
         });
         answers.collect()

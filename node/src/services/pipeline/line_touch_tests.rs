@@ -26,3 +26,21 @@ async fn a_read_does_not_wait_for_the_touch_of_another_session() {
     backend.overload(false);
     assert!(client.take(1).await[&3].is_ok());
 }
+
+#[tokio::test]
+async fn a_session_that_many_read_at_once_is_touched_once() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    client.send(vec![create_idle(1, 1), create_idle(2, 2)]).await;
+    client.take(2).await;
+    backend.advance(2_000);
+    let before = backend.submitted();
+    client.send((10..110).map(|tag| get(tag, 1 + tag % 2)).collect()).await;
+    for (tag, answer) in client.take(100).await {
+        assert!(
+            matches!(&answer, Ok(Answer::Get(got)) if got.position.unwrap().index >= 3),
+            "{tag}: {answer:?}"
+        );
+    }
+    assert_eq!(backend.submitted() - before, 2);
+}
