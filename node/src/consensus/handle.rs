@@ -311,7 +311,7 @@ impl Consensus {
                 Err(if never_sent(&status) { ForwardError::Unreachable } else { ForwardError::Lost }(message))
             }
             Err(_) => {
-                peers.note_failed(leader, Traffic::Forward);
+                peers.note_unanswered(leader, Traffic::Forward, remaining);
                 Err(ForwardError::Deadline)
             }
         }

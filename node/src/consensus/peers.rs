@@ -168,6 +168,13 @@ impl Peers {
         }
     }
 
+    /// A call was not answered within `waited`, which its caller chose: only that of a patient one says anything.
+    pub(crate) fn note_unanswered(&self, node: NodeId, traffic: Traffic, waited: Duration) {
+        if waited >= self.patience {
+            self.note_failed(node, traffic);
+        }
+    }
+
     /// Forgets a channel whose stream answered nothing within its deadline.
     pub(crate) fn drop_channel(&self, node: NodeId, traffic: Traffic) {
         self.lines.lock().remove(&(node, traffic));
@@ -258,6 +265,24 @@ mod tests {
         peers.note_said(2, "newest:1");
         peers.note_said(2, "no address");
         assert_eq!(peers.address(2).as_deref(), Some("newest:1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_without_patience_cost_no_channel() {
+        let patience = Duration::from_secs(1);
+        let peers = Peers { patience, ..peers("a:1", "b:1") };
+        peers.client(2, Traffic::Forward).unwrap();
+        for _ in 0..2_000 {
+            peers.note_unanswered(2, Traffic::Forward, Duration::from_millis(1));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(peers.lines.lock().contains_key(&(2, Traffic::Forward)));
+        assert_eq!(peers.address(2).as_deref(), Some("a:1"));
+        for _ in 0..2 {
+            peers.note_unanswered(2, Traffic::Forward, patience);
+            tokio::time::advance(patience).await;
+        }
+        assert!(!peers.lines.lock().contains_key(&(2, Traffic::Forward)), "no answer for a second");
     }
 
     #[tokio::test]
