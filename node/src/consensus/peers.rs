@@ -109,12 +109,23 @@ impl Peers {
     }
 
     /// Notes what a node that has just started says of itself. Without it, one that moved would never be found by a
-    /// leader that has its old address, and so never hear of a leader to tell.
+    /// leader that has its old address, and so never hear of a leader to tell. Nothing is noted of a node that neither the
+    /// cluster nor the settings know: a Hello is not authenticated.
     pub(crate) fn note_said(&self, node: NodeId, address: &str) {
-        if !address.is_empty() && Endpoint::from_shared(format!("http://{address}")).is_ok() {
+        if self.is_known(node)
+            && !address.is_empty()
+            && Endpoint::from_shared(format!("http://{address}")).is_ok()
+        {
             self.said.lock().insert(node, address.to_owned());
             self.given_up.lock().remove(&node);
         }
+    }
+
+    fn is_known(&self, node: NodeId) -> bool {
+        let applied = self.replica.read();
+        self.settings.contains_key(&node)
+            || applied.membership.membership().get_node(&node).is_some()
+            || applied.state.members().contains_key(&node)
     }
 
     /// A client for `node`; connects when first used and again after a failure.
@@ -265,6 +276,13 @@ mod tests {
         peers.note_said(2, "newest:1");
         peers.note_said(2, "no address");
         assert_eq!(peers.address(2).as_deref(), Some("newest:1"));
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_not_noted() {
+        let peers = peers("a:1", "a:1");
+        peers.note_said(3, "somewhere:1");
+        assert_eq!((peers.address(3), peers.said.lock().len()), (None, 0));
     }
 
     #[tokio::test(start_paused = true)]
