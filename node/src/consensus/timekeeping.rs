@@ -120,16 +120,8 @@ impl Consensus {
         if let Some(done) = attempt()? {
             return Some(done);
         }
-        let mut settled = self.inner.clock.watch_settled();
-        let attempts = async {
-            loop {
-                if let Some(done) = attempt()? {
-                    return Some(done);
-                }
-                settled.changed().await.ok()?;
-            }
-        };
-        timeout(SETTLE_WAIT_MAX, attempts).await.ok().flatten()
+        let (settled, applied) = (self.inner.clock.watch_settled(), self.inner.replica.watch_applied());
+        timeout(SETTLE_WAIT_MAX, repeated(attempt, settled, applied)).await.ok().flatten()
     }
 
     fn not_leader(&self) -> ProposeError {
@@ -342,6 +334,24 @@ impl Consensus {
     }
 }
 
+/// Tries again whenever the clock was set, or something was applied: a gap closes by either. The attempt gives `None` when
+/// there is no use in another one, `Some(None)` when there is.
+async fn repeated<T>(
+    attempt: impl Fn() -> Option<Option<T>>,
+    mut settled: watch::Receiver<()>,
+    mut applied: watch::Receiver<u64>,
+) -> Option<T> {
+    loop {
+        if let Some(done) = attempt()? {
+            return Some(done);
+        }
+        tokio::select! {
+            changed = settled.changed() => changed.ok()?,
+            changed = applied.changed() => changed.ok()?,
+        }
+    }
+}
+
 /// The largest estimate: an anchor is behind cluster time by what the Ticks take, and ahead of it by no more than a slew.
 fn largest(readings: &[Reading], boottime: Duration) -> Option<Anchor> {
     readings.iter().filter_map(|reading| reading.estimate).max_by_key(|anchor| anchor.at(boottime))
@@ -350,4 +360,36 @@ fn largest(readings: &[Reading], boottime: Duration) -> Option<Anchor> {
 fn median(readings: &[Reading], boottime: Duration) -> Option<Walls> {
     let walls: Vec<WallReading> = readings.iter().map(|reading| reading.wall).collect();
     Walls::median(&walls, boottime)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// Nobody told the time, nobody jumped: the state's clock has caught up by what was applied, and that is enough.
+    #[tokio::test]
+    async fn who_waits_for_the_time_goes_on_when_applying_has_caught_up() {
+        let (settled, applied, gap) = (watch::Sender::new(()), watch::Sender::new(7), Cell::new(true));
+        let attempt = || Some((!gap.get()).then_some(()));
+        let mut waiting = Box::pin(repeated(attempt, settled.subscribe(), applied.subscribe()));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        gap.set(false);
+        applied.send_replace(8);
+        assert_eq!(waiting.as_mut().now_or_never(), Some(Some(())));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_time_gives_up_when_this_node_leads_no_longer() {
+        let (settled, applied, leads) = (watch::Sender::new(()), watch::Sender::new(7), Cell::new(true));
+        let attempt = || leads.get().then_some(None::<()>);
+        let mut waiting = Box::pin(repeated(attempt, settled.subscribe(), applied.subscribe()));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        leads.set(false);
+        settled.send_replace(());
+        assert_eq!(waiting.as_mut().now_or_never(), Some(None));
+    }
 }
