@@ -282,20 +282,20 @@ impl Consensus {
         }
     }
 
-    /// Sends an operation to the leader: one hop, with the time that remains.
+    /// Sends an operation to the leader: one hop. It says itself how much time it has there; `remaining` is how long
+    /// this node waits.
     ///
     /// # Errors
     /// [`ForwardError`] says whether the operation may have been applied.
     pub async fn forward(
         &self,
-        mut operation: v1::Operation,
+        operation: v1::Operation,
         remaining: Duration,
     ) -> Result<v1::Answer, ForwardError> {
         let leader = self.leader().filter(|leader| !leader.is_self).ok_or(ForwardError::NoLeader)?.node;
         let peers = &self.inner.peers;
         let client = peers.client(leader, Traffic::Forward);
         let mut client = client.map_err(|error| ForwardError::Unreachable(error.to_string()))?;
-        operation.timeout_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX).max(1);
         let request = peer::ForwardRequest {
             envelope: Some(self.inner.identity.envelope(leader)),
             operation: Some(operation),
@@ -311,7 +311,7 @@ impl Consensus {
                 Err(if never_sent(&status) { ForwardError::Unreachable } else { ForwardError::Lost }(message))
             }
             Err(_) => {
-                peers.note_failed(leader, Traffic::Forward);
+                peers.note_unanswered(leader, Traffic::Forward, remaining);
                 Err(ForwardError::Deadline)
             }
         }

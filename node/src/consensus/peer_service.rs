@@ -331,7 +331,10 @@ impl Peer for PeerService {
     ) -> Result<Response<peer::TimeResponse>, Status> {
         let core = self.admit(request.into_inner().envelope.as_ref())?;
         let clock = &core.consensus.inner.clock;
+        // In this order: what is estimated while this node leads is its own, as what it stamps.
+        let leads_in_term = clock.leads();
         let estimate_ms = clock.estimate().map(|estimate| estimate.0);
-        Ok(Response::new(peer::TimeResponse { estimate_ms, wall_ms: clock.wall().wall_ms }))
+        let wall_ms = clock.wall().wall_ms;
+        Ok(Response::new(peer::TimeResponse { estimate_ms, wall_ms, leads_in_term }))
     }
 }

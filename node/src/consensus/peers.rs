@@ -109,12 +109,23 @@ impl Peers {
     }
 
     /// Notes what a node that has just started says of itself. Without it, one that moved would never be found by a
-    /// leader that has its old address, and so never hear of a leader to tell.
+    /// leader that has its old address, and so never hear of a leader to tell. Nothing is noted of a node that neither the
+    /// cluster nor the settings know: a Hello is not authenticated.
     pub(crate) fn note_said(&self, node: NodeId, address: &str) {
-        if !address.is_empty() && Endpoint::from_shared(format!("http://{address}")).is_ok() {
+        if self.is_known(node)
+            && !address.is_empty()
+            && Endpoint::from_shared(format!("http://{address}")).is_ok()
+        {
             self.said.lock().insert(node, address.to_owned());
             self.given_up.lock().remove(&node);
         }
+    }
+
+    fn is_known(&self, node: NodeId) -> bool {
+        let applied = self.replica.read();
+        self.settings.contains_key(&node)
+            || applied.membership.membership().get_node(&node).is_some()
+            || applied.state.members().contains_key(&node)
     }
 
     /// A client for `node`; connects when first used and again after a failure.
@@ -165,6 +176,13 @@ impl Peers {
         if since.elapsed() >= self.patience {
             lines.remove(&(node, traffic));
             *self.given_up.lock().entry(node).or_default() += 1;
+        }
+    }
+
+    /// A call was not answered within `waited`, which its caller chose: only that of a patient one says anything.
+    pub(crate) fn note_unanswered(&self, node: NodeId, traffic: Traffic, waited: Duration) {
+        if waited >= self.patience {
+            self.note_failed(node, traffic);
         }
     }
 
@@ -258,6 +276,31 @@ mod tests {
         peers.note_said(2, "newest:1");
         peers.note_said(2, "no address");
         assert_eq!(peers.address(2).as_deref(), Some("newest:1"));
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_not_noted() {
+        let peers = peers("a:1", "a:1");
+        peers.note_said(3, "somewhere:1");
+        assert_eq!((peers.address(3), peers.said.lock().len()), (None, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_without_patience_cost_no_channel() {
+        let patience = Duration::from_secs(1);
+        let peers = Peers { patience, ..peers("a:1", "b:1") };
+        peers.client(2, Traffic::Forward).unwrap();
+        for _ in 0..2_000 {
+            peers.note_unanswered(2, Traffic::Forward, Duration::from_millis(1));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(peers.lines.lock().contains_key(&(2, Traffic::Forward)));
+        assert_eq!(peers.address(2).as_deref(), Some("a:1"));
+        for _ in 0..2 {
+            peers.note_unanswered(2, Traffic::Forward, patience);
+            tokio::time::advance(patience).await;
+        }
+        assert!(!peers.lines.lock().contains_key(&(2, Traffic::Forward)), "no answer for a second");
     }
 
     #[tokio::test]

@@ -178,9 +178,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (frozen, lapse) = (state.freeze(), state.next_lock_lapse());
         self.persister.install(meta, frozen).await?;
         let installed = Applied { state, log_id: meta.last_log_id, membership: meta.last_membership.clone() };
-        // What it replaces may hold millions of sessions: they are freed once the lock is.
         let replaced = std::mem::replace(&mut *self.replica.write(), installed);
-        drop(replaced);
+        // It may hold millions of sessions. They are freed without the lock, on no thread that others wait for, and
+        // nobody waits for that.
+        drop(tokio::task::spawn_blocking(move || drop(replaced)));
         self.persister.note_persisted(&self.replica);
         self.replica.raise_persisted(meta.clone());
         self.replica.publish(meta.last_log_id.as_ref().map_or(0, |id| id.index), 0);

@@ -69,6 +69,25 @@ enum Look {
     NoRoom,
 }
 
+/// What has become of a read.
+pub(crate) enum Found {
+    Answered(Result<Answer, Unserved>),
+    /// The session is live, and its touch must be replicated before the read is answered: see [`touch`].
+    Due {
+        /// What its answer will take, about.
+        answer_bytes: usize,
+    },
+    /// There is no room for its answer, and nothing has happened.
+    NoRoom,
+}
+
+/// What a batch of reads has come to without waiting for touches, in their order.
+pub(crate) struct Looked {
+    pub(crate) found: Vec<Found>,
+    /// The leader's clocks, by which they were judged.
+    pub(crate) now: Clocks,
+}
+
 /// Answers reads, linearizable with respect to everything before the call: one check serves them all. Answers take up
 /// `room` bytes at most, though always one is given: for those beyond it `None`, and nothing has happened.
 pub(crate) async fn linearizable<B: Backend>(
@@ -76,31 +95,45 @@ pub(crate) async fn linearizable<B: Backend>(
     reads: &[Read],
     room: usize,
 ) -> Vec<Option<Result<Answer, Unserved>>> {
-    if let Err(error) = backend.linearizable().await {
-        return reads.iter().map(|_| Some(Err(Unserved::read(&error)))).collect();
-    }
-    let now = backend.now();
+    let Looked { found, now } = look_up(backend, reads, room).await;
+    let due = found.iter().zip(reads).filter(|(found, _)| matches!(found, Found::Due { .. }));
+    let due: Vec<Read> = due.map(|(_, read)| read.clone()).collect();
+    let mut touched = touch(backend, &due, now).await.into_iter();
+    let answers = found.into_iter().map(|found| match found {
+        Found::Answered(answer) => Some(answer),
+        Found::Due { .. } => touched.next(),
+        Found::NoRoom => None,
+    });
+    answers.collect()
+}
+
+/// As [`linearizable`], but leaves it to the caller to [`touch`] the sessions that are due for it: no other read waits for
+/// that.
+pub(crate) async fn look_up<B: Backend>(backend: &B, reads: &[Read], room: usize) -> Looked {
+    let now = match backend.linearizable().await {
+        Ok(()) => backend.now(),
+        Err(error) => return all_failed(reads, backend.now(), || Unserved::read(&error)),
+    };
     let mut looks = look(backend, reads, now);
     if looks.iter().any(|look| matches!(look, Look::Overdue)) {
         if let Err(error) = backend.tick().await {
-            let failed = |_| Some(Err(Unserved::proposal(error.clone(), Stake::Read)));
-            return reads.iter().map(failed).collect();
+            return all_failed(reads, now, || Unserved::proposal(error.clone(), Stake::Read));
         }
         // The state's clocks have caught up: what was overdue at that moment is gone. By a newer one another session
         // could be overdue now.
         looks = look(backend, reads, now);
     }
     limit(&mut looks, reads, room);
-    let mut touched = touch(backend, reads, &looks, now).await;
-    let answers = looks.into_iter().zip(reads).enumerate().map(|(at, (look, read))| match look {
-        Look::NoRoom => None,
-        Look::Touch(_) => {
-            let lost = || Err(reasons::internal("a touch was not answered").into());
-            Some(touched.remove(&at).unwrap_or_else(lost))
-        }
-        look => Some(answer(look, read, backend.cluster_id())),
+    let found = looks.into_iter().zip(reads).map(|(look, read)| match look {
+        Look::NoRoom => Found::NoRoom,
+        Look::Touch(view) => Found::Due { answer_bytes: view.answer_bytes(&read.selection) },
+        look => Found::Answered(answer(look, read, backend.cluster_id())),
     });
-    answers.collect()
+    Looked { found: found.collect(), now }
+}
+
+fn all_failed(reads: &[Read], now: Clocks, error: impl Fn() -> Unserved) -> Looked {
+    Looked { found: reads.iter().map(|_| Found::Answered(Err(error()))).collect(), now }
 }
 
 /// Leaves out what finds no room.
@@ -183,48 +216,55 @@ fn look_at(state: &State, index: u64, read: &Read, now: Clocks) -> Look {
     }
 }
 
-/// Replicates the touches that are due, and answers those reads, by their place in the batch.
-async fn touch<B: Backend>(
+/// Replicates the touches that these reads are due for, one for each session, and answers the reads, in their order.
+/// `now`: by which they were found to be due.
+pub(crate) async fn touch<B: Backend>(
     backend: &B,
-    reads: &[Read],
-    looks: &[Look],
+    due: &[Read],
     now: Clocks,
-) -> HashMap<usize, Result<Answer, Unserved>> {
-    let due = looks.iter().zip(reads).enumerate().filter(|(_, (look, _))| matches!(look, Look::Touch(_)));
-    let (due, commands): (Vec<_>, Vec<_>) = due
-        .map(|(at, (_, read))| {
-            let operation = Operation::Touch { namespace: read.namespace.clone(), key: read.key };
-            ((at, read), Command::Operate { request: None, operation })
-        })
-        .unzip();
+) -> Vec<Result<Answer, Unserved>> {
     if due.is_empty() {
-        return HashMap::new();
+        return Vec::new();
     }
+    let mut commands = Vec::with_capacity(due.len());
+    let mut places = HashMap::with_capacity(due.len());
+    let mut place = |read: &Read| {
+        *places.entry((read.namespace.clone(), read.key)).or_insert_with(|| {
+            let operation = Operation::Touch { namespace: read.namespace.clone(), key: read.key };
+            commands.push(Command::Operate { request: None, operation });
+            commands.len() - 1
+        })
+    };
+    let places: Vec<usize> = due.iter().map(&mut place).collect();
     let results: Vec<_> = match backend.submit(commands).await {
-        Err(error) => due.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) => {
+            return due.iter().map(|_| Err(Unserved::proposal(error.clone(), Stake::Read))).collect();
+        }
         Ok(results) => results.collect().await,
     };
     // A second look: a write may have come between the first and the touch, and content, remaining lifetime and
     // position must belong together. It is taken behind the touches, so at their positions or above.
     let cluster = backend.cluster_id();
     let seen = |state: &State, index| {
-        let answers = due.iter().zip(results).map(|((at, read), result)| {
-            let answered = match touched(result) {
-                Ok(()) => answer(look_at(state, index, read, now), read, cluster),
-                Err(unserved) => Err(unserved),
-            };
-            (*at, answered)
+        let answers = due.iter().zip(places).map(|(read, place)| {
+            touched(results.get(place))?;
+            answer(look_at(state, index, read, now), read, cluster)
         });
         answers.collect()
     };
     backend.with_applied(seen)
 }
 
-fn touched(result: Result<Applied, ProposeError>) -> Result<(), Unserved> {
-    match result.map_err(|error| Unserved::proposal(error, Stake::Read))?.outcome {
-        Outcome::Touched { .. } => Ok(()),
-        Outcome::Refused(refusal) => Err(Failure::from(refusal).into()),
-        _ => Err(reasons::internal("the outcome is not one of a touch").into()),
+/// `None`: the node gave no result.
+fn touched(result: Option<&Result<Applied, ProposeError>>) -> Result<(), Unserved> {
+    let Some(result) = result else {
+        return Err(reasons::internal("a touch was not answered").into());
+    };
+    match result {
+        Err(error) => Err(Unserved::proposal(error.clone(), Stake::Read)),
+        Ok(Applied { outcome: Outcome::Touched { .. }, .. }) => Ok(()),
+        Ok(Applied { outcome: Outcome::Refused(refusal), .. }) => Err(Failure::from(refusal.clone()).into()),
+        Ok(_) => Err(reasons::internal("the outcome is not one of a touch").into()),
     }
 }
 

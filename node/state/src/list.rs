@@ -3,7 +3,7 @@
 //! A page begins behind the last session of the one before, by an order that no other session's coming or going changes:
 //! what is there all the time comes exactly once.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 
 use crate::key::SessionKey;
 use crate::outcome::Refusal;
@@ -59,16 +59,17 @@ impl State {
         now: Clocks,
     ) -> Result<Page<'_>, Refusal> {
         let (id, _) = self.namespace(namespace).ok_or(Refusal::UnknownNamespace)?;
+        let keys = range_of(prefix);
         let mut page = Page { sessions: Vec::new(), next: None };
         let mut last = None;
-        for (looked, token) in self.candidates(id, principal, prefix, after).enumerate() {
+        for (looked, token) in self.candidates(id, principal, &keys, after).enumerate() {
             if page.sessions.len() >= size || looked >= LOOKS_MAX {
                 page.next = last;
                 break;
             }
             last = Some(token);
-            if let Some((_, Record::Live(session))) = self.record(&token.key, now)
-                && token.key.handle().starts_with(prefix)
+            if keys.contains(&token.key)
+                && let Some((_, Record::Live(session))) = self.record(&token.key, now)
             {
                 page.sessions.push(Listed { key: token.key, session });
             }
@@ -80,12 +81,12 @@ impl State {
         &'a self,
         namespace: NamespaceId,
         principal: Option<&str>,
-        prefix: &str,
+        keys: &RangeInclusive<SessionKey>,
         after: Option<PageToken>,
     ) -> Box<dyn Iterator<Item = PageToken> + 'a> {
         let index = self.table.index();
         let Some(principal) = principal else {
-            let (first, last) = range_of(prefix);
+            let (first, last) = (*keys.start(), *keys.end());
             let from = match after {
                 Some(token) if token.key >= first => Bound::Excluded(token.key),
                 _ => Bound::Included(first),
@@ -102,15 +103,42 @@ impl State {
     }
 }
 
-/// The least and the greatest key whose hex begins so. Of what is no hex digit: none.
-fn range_of(prefix: &str) -> (SessionKey, SessionKey) {
+/// The keys whose hex begins so. Of what no handle begins with: none.
+fn range_of(prefix: &str) -> RangeInclusive<SessionKey> {
+    let none = SessionKey([0xff; 16])..=SessionKey([0; 16]);
+    if prefix.len() > 32 || !prefix.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return none;
+    }
     let fill = |digit: u8| {
         let digits: String = prefix.chars().chain(std::iter::repeat(char::from(digit))).take(32).collect();
         let mut key = [0; 16];
         hex::decode_to_slice(digits, &mut key).ok().map(|()| SessionKey(key))
     };
     match (fill(b'0'), fill(b'f')) {
-        (Some(first), Some(last)) => (first, last),
-        _ => (SessionKey([0xff; 16]), SessionKey([0; 16])),
+        (Some(first), Some(last)) => first..=last,
+        _ => none,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_range_of_keys() {
+        let mut key = [0xab; 16];
+        key[15] = 0x0c;
+        let key = SessionKey(key);
+        for prefix in ["", "a", "ab", "aba", &key.handle()] {
+            assert!(range_of(prefix).contains(&key) && key.handle().starts_with(prefix), "{prefix:?}");
+        }
+        let longer = format!("{}0", key.handle());
+        for prefix in ["b", "aa", "ac", "abb", "AB", "ab g", "\u{e4}", &longer] {
+            assert!(!range_of(prefix).contains(&key), "{prefix:?}");
+        }
+        assert!(
+            range_of("").contains(&SessionKey([0; 16])) && range_of("").contains(&SessionKey([0xff; 16]))
+        );
+        assert!(range_of("x").is_empty());
     }
 }

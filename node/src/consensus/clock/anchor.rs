@@ -8,10 +8,6 @@ use super::walls::Walls;
 
 /// A leader slews to wall time by one part in so many (0.1 %).
 const SLEW_PART: u32 = 1_000;
-/// An estimate that follows another node's Ticks is lowered by at most one part in so many of the time since the last
-/// one (0.2 %): as much as the other's slew and the drift of both crystals together can have made of it, so that no
-/// error adds up; and so little that an hour's worth of old Ticks, applied at once, costs 7 s and not an hour.
-const LOWERING_PART: u32 = 500;
 /// Wall clocks closer than this are not slewed to: reading them through the network is not more exact.
 const CLOSE_ENOUGH: Duration = Duration::from_millis(10);
 
@@ -27,7 +23,7 @@ enum Pace {
 /// Ties cluster time to this node's boot clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Anchor {
-    /// Finer than [`ClusterTime`]: an anchor moves with every Tick, and what is cut off each time would add up.
+    /// Finer than [`ClusterTime`]: a leader's anchor moves with every Tick, and what is cut off each time would add up.
     cluster: Duration,
     boottime: Duration,
     pace: Pace,
@@ -43,12 +39,18 @@ impl Anchor {
         Anchor { cluster: Duration::from_millis(cluster.0), boottime, pace: Pace::Even }
     }
 
+    /// The moment of the boot clock that it is tied to.
+    pub(super) fn boottime(&self) -> Duration {
+        self.boottime
+    }
+
     /// Cluster time at `boottime`.
     pub(crate) fn at(&self, boottime: Duration) -> ClusterTime {
         ClusterTime(to_ms(self.exactly(boottime)))
     }
 
-    fn exactly(&self, boottime: Duration) -> Duration {
+    /// As [`Self::at`], finer: time since the Unix epoch.
+    pub(super) fn exactly(&self, boottime: Duration) -> Duration {
         let elapsed = boottime.saturating_sub(self.boottime);
         let even = self.cluster.saturating_add(elapsed);
         match self.pace {
@@ -63,17 +65,6 @@ impl Anchor {
         if self.at(boottime) < cluster {
             *self = Anchor { pace: self.pace, ..Anchor::new(cluster, boottime) };
         }
-    }
-
-    /// A Tick of another leader has set the state's clock to `cluster` just now, by this node's `boottime`.
-    ///
-    /// Cluster time is that, or later: the Tick was on its way for a while; a long while, when this process was
-    /// stopped in between. So the estimate is raised to it, but lowered a little only.
-    pub(crate) fn follow(&mut self, cluster: ClusterTime, boottime: Duration) {
-        let elapsed = boottime.saturating_sub(self.boottime);
-        let lowest = self.exactly(boottime).saturating_sub(elapsed / LOWERING_PART);
-        let cluster = Duration::from_millis(cluster.0).max(lowest);
-        *self = Anchor { cluster, boottime, pace: Pace::Even };
     }
 
     /// From `boottime` on, goes towards the wall clocks, or as the boot clock where there are none. Never jumps.
@@ -122,65 +113,24 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_that_is_ahead_raises_it_at_once() {
+    fn it_is_raised_at_once_and_never_lowered() {
         let mut anchor = anchor();
-        anchor.follow(ClusterTime(START + 1_500), ms(1_005));
-        assert_eq!(at(&anchor, 1_005), 1_500);
-        assert_eq!(at(&anchor, 2_005), 2_500);
-    }
-
-    #[test]
-    fn a_tick_that_is_behind_lowers_it_by_a_slew() {
-        let mut anchor = anchor();
-        anchor.follow(ClusterTime(START), ms(10_005));
-        assert_eq!(at(&anchor, 10_005), 10_000 - 20);
-        anchor.follow(ClusterTime(START), ms(10_005));
-        assert_eq!(at(&anchor, 10_005), 10_000 - 20, "once for the same stretch of time");
-    }
-
-    #[test]
-    fn a_node_that_was_stopped_for_a_minute_is_not_a_minute_behind() {
-        let mut anchor = anchor();
-        // What had waited in its sockets: the Ticks of the seconds before it was stopped, applied all at once.
+        anchor.raise(ClusterTime(START + 1_500), ms(1_005));
+        assert_eq!((at(&anchor, 1_005), at(&anchor, 2_005)), (1_500, 2_500));
         for second in 0..30 {
-            anchor.follow(ClusterTime(START + second * 1_000), ms(60_005));
+            anchor.raise(ClusterTime(START + second * 1_000), ms(60_005));
         }
-        assert_eq!(at(&anchor, 60_005), 60_000 - 120);
-        anchor.follow(ClusterTime(START + 60_400), ms(60_405));
-        assert_eq!(at(&anchor, 60_405), 60_400, "the first fresh one mends it");
-    }
-
-    #[test]
-    fn an_hour_of_old_ticks_costs_a_few_seconds() {
-        let mut anchor = anchor();
-        anchor.follow(ClusterTime(START), ms(5 + HOUR));
-        assert_eq!(at(&anchor, 5 + HOUR), 3_600_000 - 7_200);
-    }
-
-    #[test]
-    fn ticks_take_back_what_a_fast_crystal_has_added() {
-        let mut anchor = anchor();
-        // Two hundred parts in a million too fast, for a day; each Tick is on its way for between 2 and 21 ms.
-        let mut worst = 0;
-        for second in 1..=86_400_u64 {
-            let delay = 2 + second * 7 % 20;
-            let boottime = 5 + (second * 1_000 + delay) * 10_002 / 10_000;
-            anchor.follow(ClusterTime(START + second * 1_000), ms(boottime));
-            let ahead = at(&anchor, boottime) - i64::try_from(second * 1_000 + delay).unwrap();
-            worst = worst.max(ahead);
-            assert!(ahead > -25, "{ahead} ms in second {second}");
-        }
-        assert!(worst <= 1, "{worst} ms ahead of cluster time");
+        assert_eq!(at(&anchor, 60_005), 60_500);
     }
 
     #[test]
     fn what_is_cut_off_does_not_add_up() {
         let mut anchor = anchor();
-        for tenth in 1..=36_000_u64 {
+        for step in 1..=36_000_u64 {
             // Half a millisecond that ClusterTime cannot say.
-            let boottime = Duration::from_micros(tenth * 100_500) + ms(5);
-            let exact = Duration::from_micros(tenth * 100_500);
-            anchor.follow(ClusterTime(START + to_ms(exact)), boottime);
+            let since = Duration::from_micros(step * 100_500);
+            anchor.raise(ClusterTime(START + to_ms(since)), ms(5) + since);
+            anchor.steer(None, ms(5) + since);
         }
         assert_eq!(at(&anchor, 5 + 36_000 * 100 + 18_000), 36_000 * 100 + 18_000);
     }
@@ -231,7 +181,6 @@ mod tests {
     fn extremes_do_not_overflow() {
         let mut anchor = Anchor::new(ClusterTime(u64::MAX), ms(u64::MAX));
         assert_eq!(anchor.at(Duration::MAX), ClusterTime(u64::MAX));
-        anchor.follow(ClusterTime(0), Duration::MAX);
         anchor.raise(ClusterTime(u64::MAX), Duration::MAX);
         anchor.steer(Some(&walls(u64::MAX, u64::MAX)), Duration::ZERO);
         assert_eq!(anchor.at(Duration::MAX), ClusterTime(u64::MAX));

@@ -10,6 +10,9 @@ use super::anchor::Anchor;
 use super::machine::Clock;
 use super::walls::{OUTAGE_MS_MAX, TickedAt, WallReading, Walls};
 
+/// Two nodes' clocks part by at most one part in so many (0.125 %): a leader's slew, and the drift of both crystals.
+const DRIFT_PART: u32 = 800;
+
 /// What keeps a leader from stamping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gap {
@@ -33,9 +36,31 @@ struct Lead {
     issued: Clocks,
 }
 
+/// How near this node's anchor is to one leader's: only what a leader has stamped can be dated by that leader's anchor.
+#[derive(Clone, Copy)]
+struct Tie {
+    term: u64,
+    /// The anchor here was behind the leader's by at most so much
+    behind_max: Duration,
+    /// at this moment of the boot clock.
+    boottime: Duration,
+}
+
+impl Tie {
+    fn behind_max(&self, boottime: Duration) -> Duration {
+        self.behind_max.saturating_add(boottime.saturating_sub(self.boottime) / DRIFT_PART)
+    }
+}
+
 #[derive(Default)]
 struct Keeper {
     anchor: Option<Anchor>,
+    /// To the last leader that told this node the time; to itself while it leads.
+    tie: Option<Tie>,
+    /// The last Tick applied: the term of its leader, and what it set the state's clock to.
+    tick: Option<(u64, ClusterTime)>,
+    /// All that was acknowledged before this moment of the boot clock is applied here.
+    fresh: Option<Duration>,
     lead: Option<Lead>,
     /// While leading: what a majority's wall clocks said last.
     walls: Option<Walls>,
@@ -44,6 +69,20 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Finds out when the last Tick was made: not before what the anchor and its tie to that Tick's leader say.
+    fn date_tick(&mut self, boottime: Duration) {
+        let (Some(anchor), Some(tie), Some((term, cluster))) = (self.anchor, self.tie, self.tick) else {
+            return;
+        };
+        if tie.term != term {
+            return;
+        }
+        let since = anchor.exactly(boottime).saturating_sub(Duration::from_millis(cluster.0));
+        let age = since.saturating_add(tie.behind_max(boottime));
+        // `None` is before the machine's boot.
+        self.fresh = self.fresh.max(boottime.checked_sub(age));
+    }
+
     /// The clocks once all that the leader of `term` has stamped is applied, and the estimate.
     fn lead(&mut self, term: u64, applied: Clocks, boottime: Duration) -> (&mut Clocks, Option<ClusterTime>) {
         let known = self.lead.filter(|lead| lead.term == term).map_or(applied, |lead| lead.issued);
@@ -54,6 +93,7 @@ impl Keeper {
             anchor.raise(issued.cluster, boottime);
             anchor.at(boottime)
         });
+        self.tie = Some(Tie { term, behind_max: Duration::ZERO, boottime });
         (&mut self.lead.insert(Lead { term, issued }).issued, now)
     }
 }
@@ -68,8 +108,8 @@ fn gap(issued: Clocks, now: Option<ClusterTime>) -> Gap {
     Gap::Behind { by_ms: by_ms.min(OUTAGE_MS_MAX) }
 }
 
-/// This node's estimate of cluster time. The estimate is never ahead of cluster time by more than a slew, and behind by
-/// as much as a Tick takes from the leader.
+/// This node's estimate of cluster time. It is ahead of cluster time by at most [one part in 800](DRIFT_PART) of the time
+/// since a leader told it, and behind by at most that and as much as the answer took.
 pub(crate) struct ClusterClock {
     clock: Box<dyn Clock>,
     keeper: Mutex<Keeper>,
@@ -104,13 +144,11 @@ impl ClusterClock {
         self.keeper.lock().anchor.map(|anchor| anchor.at(boottime))
     }
 
-    /// How old what this node has applied may be: the estimate less the time of the last Tick applied, whatever other
-    /// contact there was. `None` when not anchored, or before the first Tick.
+    /// How old what this node has applied may be: the time since the last Tick that it has applied was made, whatever
+    /// other contact there was, and never less than that. `None` when it has applied none that it can date.
     pub(crate) fn staleness(&self) -> Option<Duration> {
         let boottime = self.clock.boottime();
-        let keeper = self.keeper.lock();
-        let (anchor, ticked) = (keeper.anchor?, keeper.ticked?);
-        Some(Duration::from_millis(anchor.at(boottime).0.saturating_sub(ticked.cluster.0)))
+        self.keeper.lock().fresh.map(|fresh| boottime.saturating_sub(fresh))
     }
 
     /// It is at least what `anchor` says: from another member's anchor, or from wall clocks where nobody has one.
@@ -125,22 +163,53 @@ impl ClusterClock {
         self.settled.send_replace(());
     }
 
+    /// The leader of `term` has told the time: the answer's `anchor` is behind its own by at most `behind_max`. Unlike
+    /// what Ticks say this also lowers the estimate, which would run ahead with a fast crystal.
+    pub(crate) fn told(&self, term: u64, anchor: Anchor, behind_max: Duration) {
+        let boottime = self.clock.boottime();
+        let mut keeper = self.keeper.lock();
+        // Who leads goes by its own; and whoever was deposed since knows less than the Ticks do.
+        if keeper.lead.is_some() || keeper.tick.is_some_and(|(ticked, _)| ticked > term) {
+            return;
+        }
+        keeper.tie = Some(Tie { term, behind_max, boottime: anchor.boottime() });
+        keeper.anchor = Some(anchor);
+        keeper.date_tick(boottime);
+        drop(keeper);
+        self.settled.send_replace(());
+    }
+
+    /// Whether the leader that made the last Tick has told this node the time.
+    pub(crate) fn is_told(&self) -> bool {
+        let keeper = self.keeper.lock();
+        keeper.tie.is_some_and(|tie| keeper.tick.is_none_or(|(term, _)| term <= tie.term))
+    }
+
+    /// The term in which this node leads, if all that earlier leaders stamped is applied here: its estimate does not
+    /// jump any more, and its Ticks can be dated by it.
+    pub(crate) fn leads(&self) -> Option<u64> {
+        let keeper = self.keeper.lock();
+        keeper
+            .lead
+            .map(|lead| lead.term)
+            .filter(|term| keeper.tick.is_some_and(|(ticked, _)| ticked == *term))
+    }
+
     /// A Tick of the leader of `term` was applied and set the state's clock to `cluster`.
     ///
-    /// It corrects an anchor, and never makes one. Nothing in an entry says that it is new: while this process was
-    /// stopped, entries waited in its sockets together with what the leader said was committed at that time, and
-    /// having applied all of it proves nothing. A node without an anchor has no older estimate to hold against that, so
-    /// it takes its first one from an answer to a question of its own, whose age it knows (see `timekeeping`). From then
-    /// on each Tick that it applies, live or late, is a lower bound.
+    /// It raises an anchor; it never makes one, and never lowers one. Nothing in an entry says that it is new: while this
+    /// process was stopped, entries waited in its sockets together with what the leader said was committed at that
+    /// time, and having applied all of it proves nothing. What cluster time is at most, a node learns from an answer to a
+    /// question of its own, whose age it knows (see `timekeeping`).
     pub(crate) fn ticked(&self, term: u64, cluster: ClusterTime, wall_ms: u64) {
         let boottime = self.clock.boottime();
         let mut keeper = self.keeper.lock();
         keeper.ticked = Some(TickedAt { cluster, wall_ms });
-        let of_another = keeper.lead.is_none_or(|lead| lead.term < term);
+        keeper.tick = Some((term, cluster));
         if let Some(anchor) = &mut keeper.anchor {
-            // A leader's own Ticks come from its anchor: to follow them would be to slow down by what they take.
-            if of_another { anchor.follow(cluster, boottime) } else { anchor.raise(cluster, boottime) }
+            anchor.raise(cluster, boottime);
         }
+        keeper.date_tick(boottime);
     }
 
     /// A time jump by `by_ms` was applied and set the state's clock to `cluster`.

@@ -1,8 +1,8 @@
 //! Cluster time: what it is now, on every node, without asking anybody and without trusting any one wall clock.
 //!
 //! Each node holds an *anchor*: cluster time at a moment of its own boot clock, from which it goes on by that clock. The
-//! leader's anchor is where stamps come from; the others' follow the Ticks they apply, so that whoever leads next goes
-//! on from its own. Wall clocks come in at two places only, always as the median of a majority: after an outage of the
+//! leader's anchor is where stamps come from; the others take theirs from it now and then, and are raised by the Ticks they
+//! apply, so that whoever leads next goes on from its own. Wall clocks come in at two places only, always as the median of a majority: after an outage of the
 //! whole cluster, and to slew by at most a thousandth.
 //!
 //! # Layout

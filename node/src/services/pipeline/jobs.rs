@@ -1,8 +1,10 @@
 //! What runs beside a stream: batches of reads, and operations by themselves.
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
-
+use quorate_state::Clocks;
 use tokio::time::Instant;
 
 use super::schedule::Number;
@@ -10,7 +12,7 @@ use crate::services::answer::Reply;
 use crate::services::backend::Backend;
 use crate::services::executor::{Context, Executor};
 use crate::services::lock::{self, Place};
-use crate::services::read::{self, Unserved};
+use crate::services::read::{self, Found, Looked, Unserved};
 use crate::services::request::{Read, Request, Work};
 
 /// What is set aside for the answer of a read that runs by itself, whatever it will be: nobody knows before.
@@ -25,6 +27,8 @@ pub(super) struct Done {
     pub(super) ended: Vec<(Number, Result<Answer, Unserved>)>,
     /// Reads whose answers found no room.
     pub(super) left: Vec<(Number, Read)>,
+    /// What waits for touches, and nothing else for it.
+    pub(super) rest: Option<BoxFuture<'static, Done>>,
 }
 
 /// The room for its answer that a request needs which runs by itself. Those of mutations are small.
@@ -47,25 +51,45 @@ pub(super) async fn single<B: Backend>(
 ) -> Done {
     let set_aside = set_aside(&request);
     let answer = executor.run(request, original, context).await;
-    Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new() }
+    Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new(), rest: None }
 }
 
 /// Waits for the turn of a lock. When the stream goes, so does the place in line.
 pub(super) async fn wait<B: Backend>(backend: B, number: Number, place: Place, deadline: Instant) -> Done {
     let taken = lock::attended(move |gone| place.wait(backend, deadline, gone)).await;
-    Done { set_aside: 0, ended: vec![(number, taken)], left: Vec::new() }
+    Done { set_aside: 0, ended: vec![(number, taken)], left: Vec::new(), rest: None }
 }
 
-/// Answers reads as far as there is room.
+/// Answers reads as far as there is room; those whose sessions are due for a touch in a job of their own.
 pub(super) async fn read_batch<B: Backend>(backend: B, batch: Vec<(Number, Read)>, room: usize) -> Done {
     let (numbers, reads): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let answers = read::linearizable(&backend, &reads, room).await;
-    let mut done = Done { set_aside: room, ended: Vec::with_capacity(answers.len()), left: Vec::new() };
-    for ((number, read), answer) in numbers.into_iter().zip(reads).zip(answers) {
-        match answer {
-            Some(answer) => done.ended.push((number, answer)),
-            None => done.left.push((number, read)),
+    let Looked { found, now } = read::look_up(&backend, &reads, room).await;
+    let (mut ended, mut left, mut due) = (Vec::with_capacity(found.len()), Vec::new(), Vec::new());
+    let mut due_bytes = 0_usize;
+    for ((number, read), found) in numbers.into_iter().zip(reads).zip(found) {
+        match found {
+            Found::Answered(answer) => ended.push((number, answer)),
+            Found::NoRoom => left.push((number, read)),
+            Found::Due { answer_bytes } => {
+                due_bytes = due_bytes.saturating_add(answer_bytes);
+                due.push((number, read));
+            }
         }
     }
-    done
+    // The first answer of a batch may take more than there is.
+    let due_room = due_bytes.min(room);
+    let rest = (!due.is_empty()).then(|| touch_batch(backend, due, now, due_room).boxed());
+    Done { set_aside: room - due_room, ended, left, rest }
+}
+
+/// Touches sessions, and answers the reads that are due for it.
+async fn touch_batch<B: Backend>(
+    backend: B,
+    due: Vec<(Number, Read)>,
+    now: Clocks,
+    set_aside: usize,
+) -> Done {
+    let (numbers, reads): (Vec<_>, Vec<_>) = due.into_iter().unzip();
+    let answers = read::touch(&backend, &reads, now).await;
+    Done { set_aside, ended: numbers.into_iter().zip(answers).collect(), left: Vec::new(), rest: None }
 }

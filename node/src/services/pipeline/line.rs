@@ -267,8 +267,9 @@ impl<B: Backend> Line<B> {
         self.complete(number, done);
     }
 
-    fn done(&mut self, Done { set_aside, ended, left }: Done) {
+    fn done(&mut self, Done { set_aside, ended, left, rest }: Done) {
         self.reading -= set_aside;
+        self.jobs.extend(rest);
         for (number, done) in ended {
             self.complete(number, done);
         }

@@ -14,6 +14,8 @@ use crate::services::scripted::{CLUSTER, Scripted};
 
 #[path = "line_lock_tests.rs"]
 mod locks;
+#[path = "line_touch_tests.rs"]
+mod touches;
 
 /// A stream as its client sees it.
 struct Client {

@@ -14,7 +14,7 @@ use crate::services::{planted, reasons};
 const STALE_MS_MIN: u64 = 2_000;
 
 /// A read of one session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Read {
     pub(crate) namespace: Box<str>,
     pub(crate) key: SessionKey,
