@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::connection::{Broken, OPERATION_BYTES_MAX};
 use crate::error::{Error, ErrorKind};
 use crate::handle::{Found, Handle, Opened, Opener};
+use crate::presence::Presence;
 use crate::progress::{Progress, TRY_TIMEOUT, Time};
 use crate::router::Router;
 use crate::sequence::{Sequences, Ticket};
@@ -85,19 +86,22 @@ impl Caller {
         bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
-        self.mutate_within(self.time(), bytes, operation).await
+        self.mutate_within(self.time(), Presence::given(), bytes, operation).await
     }
 
-    /// As [`Self::mutate`], within another time.
+    /// As [`Self::mutate`], within another time, in a task that outlives its caller. When that has gone nothing is begun
+    /// any more; what may be under way is asked for once more, to be ended.
     pub(crate) async fn mutate_within(
         self: &Arc<Self>,
         time: Time,
+        presence: Presence,
         bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
         check_size(bytes)?;
         let handle = if time.wait.is_zero() { &self.handle } else { &self.waits };
         let mut progress = Progress::new(time);
+        progress.presence = presence;
         loop {
             let (sequences, ticket) = self.ticket(handle, &mut progress).await?;
             let result = self.run(&operation(ticket.request_id()), Route::Leader, &mut progress, true).await;
@@ -184,6 +188,9 @@ impl Caller {
         mutation: bool,
     ) -> Result<Answer, Error> {
         loop {
+            if progress.is_abandoned() {
+                return Err(progress.expired());
+            }
             let address = match route {
                 Route::Leader => self.router.pick(),
                 Route::Any => self.router.spread(),
@@ -229,7 +236,7 @@ impl Caller {
             error: Error::local(ErrorKind::Unavailable, message),
             at_once: false,
         };
-        match connection.call(wire, until).await {
+        match connection.call(wire, until, &progress.presence).await {
             Ok(v1::Answer { answer: Some(Answer::Error(error)), .. }) => {
                 Ok(self.judge(Error::from_wire(error), address, route, progress, mutation))
             }

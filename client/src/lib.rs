@@ -47,7 +47,7 @@
 //! sequence    request ids: which are unanswered  router      which node to ask
 //! connection  from the dial to its end, calls    pipeline    its stream: batches out, answers in
 //! dialler     how a node is reached              pace        when an address may be dialled again
-//! backoff     pauses that grow
+//! backoff     pauses that grow               presence    whether a caller is still there
 //! ```
 
 #[macro_use]
@@ -75,6 +75,7 @@ mod pace;
 mod pipeline;
 mod policy;
 mod position;
+mod presence;
 mod progress;
 mod revocation;
 mod router;

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use crate::change::millis;
 use crate::client::{Client, position};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::guard::LockGuard;
 use crate::id::SessionId;
 use crate::lease::{Lease, bounded};
 use crate::position::Position;
+use crate::presence::{Presence, attended};
 use crate::progress::Time;
 use crate::session::{AttributeSelection, Session};
 
@@ -88,8 +89,8 @@ impl From<v1::LockState> for LockState {
 impl Client {
     /// Locks a session. While the guard lives the lock is renewed; when the guard is dropped it is given back.
     ///
-    /// Whoever gives up waiting by dropping this future keeps a place in line until the wait is over; a lock that comes
-    /// to it is given back at once.
+    /// Whoever gives up waiting, by dropping this future or by a timeout around it, leaves the line; a lock that was
+    /// granted just then is given back.
     ///
     /// # Errors
     /// `Locked` while somebody else holds it, after the wait; `NotFound`, also when the session ends or gets another id
@@ -113,7 +114,7 @@ impl Client {
         Ok((guard, session.ok_or_else(crate::call::unexpected)?))
     }
 
-    /// In a task of its own: what it brings is given back when its caller has gone.
+    /// In a task of its own: when its caller goes it leaves the line, and gives back what it was granted before.
     async fn acquire(
         &self,
         id: &SessionId,
@@ -121,11 +122,7 @@ impl Client {
         get: Option<AttributeSelection>,
     ) -> Result<(LockGuard, Option<Session>), Error> {
         let (client, id) = (self.clone(), id.clone());
-        match tokio::spawn(async move { client.take(id, options, get).await }).await {
-            Ok(taken) => taken,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(Error::local(ErrorKind::Other, "the runtime ended").after_tries(true)),
-        }
+        attended(move |presence| client.take(id, options, get, presence)).await
     }
 
     async fn take(
@@ -133,6 +130,7 @@ impl Client {
         id: SessionId,
         options: LockOptions,
         get: Option<AttributeSelection>,
+        presence: Presence,
     ) -> Result<(LockGuard, Option<Session>), Error> {
         let request = v1::LockRequest {
             namespace: self.namespace.to_string(),
@@ -145,7 +143,8 @@ impl Client {
             ..v1::LockRequest::default()
         };
         let sent = Instant::now();
-        let taken = self.lock_within(self.caller.time().waiting(options.wait), request).await?;
+        let time = self.caller.time().waiting(options.wait);
+        let taken = self.lock_within(time, presence, request).await?;
         let position = position(taken.position);
         let session = taken.session.map(|session| Session::from_wire(session, position));
         let length = bounded(options.lease, taken.remaining_ms);
@@ -184,16 +183,17 @@ impl Client {
             fence: Some(fence),
             ..v1::LockRequest::default()
         };
-        self.lock_within(time, request).await
+        self.lock_within(time, Presence::given(), request).await
     }
 
     pub(crate) async fn lock_within(
         &self,
         time: Time,
+        presence: Presence,
         request: v1::LockRequest,
     ) -> Result<v1::LockResponse, Error> {
         let build = |id| Operation::Lock(v1::LockRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate_within(time, request.encoded_len(), build).await?, Lock)
+        expect!(self.caller.mutate_within(time, presence, request.encoded_len(), build).await?, Lock)
     }
 
     /// Gives back a lock that is held without a [`LockGuard`].

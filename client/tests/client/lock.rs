@@ -6,7 +6,8 @@ use crate::fake::{Cluster, Fault, Node, builder, client, eventually};
 use quorate_client::{
     AttributeSelection, Client, ErrorKind, LockGuard, LockOptions, NewSession, SessionId, Write,
 };
-use quorate_proto::v1::RequestId;
+use quorate_proto::SessionStore;
+use quorate_proto::v1::{self, RequestId};
 use tonic::Code;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -259,6 +260,8 @@ async fn a_lock_that_was_waited_for_is_confirmed_before_it_is_handed_out() {
 #[tokio::test]
 async fn a_caller_that_gives_up_waiting_does_not_keep_the_lock() {
     let (cluster, node, client, id) = cluster().await;
+    // It was granted before the node hears of it.
+    node.ignore_cancels();
     node.script([Fault::Hold]);
     let attempts = cluster.attempts().len();
     let given_up = client.lock(&id, LockOptions::new().lease(LONG).wait(Duration::from_secs(30)));
@@ -271,6 +274,98 @@ async fn a_caller_that_gives_up_waiting_does_not_keep_the_lock() {
     node.release();
     eventually(|| cluster.look(|state| state.effects.len()) >= effects + 2).await;
     assert!(!is_held(&cluster, &id), "taken and given back");
+}
+
+/// Asks for the lock, and gives up once the node has the request; its id.
+async fn give_up_waiting(cluster: &Cluster, client: &Client, id: &SessionId) -> RequestId {
+    let attempts = cluster.attempts().len();
+    let given_up = client.lock(id, LockOptions::new().lease(LONG).wait(Duration::from_secs(30)));
+    tokio::select! {
+        _ = given_up => panic!("it is held"),
+        () = eventually(|| cluster.attempts().len() > attempts) => {}
+    }
+    cluster.attempts()[attempts].request.expect("a mutation")
+}
+
+/// How often this request was sent.
+fn sent(cluster: &Cluster, request: RequestId) -> usize {
+    let attempts = cluster.attempts();
+    let of = |id: &RequestId| (id.client, id.sequence) == (request.client, request.sequence);
+    attempts.iter().filter_map(|attempt| attempt.request.as_ref()).filter(|id| of(id)).count()
+}
+
+/// Until the client has done with this request: a request id behind it tells.
+async fn until_over(cluster: &Cluster, client: &Client, request: RequestId) {
+    let missing = SessionId::random();
+    let over = async {
+        loop {
+            let next = client.lock(&missing, LockOptions::new().wait(LONG)).await;
+            assert_eq!(next.expect_err("no such session").kind(), ErrorKind::NotFound);
+            let last = cluster.attempts().pop().and_then(|attempt| attempt.request).expect("a mutation");
+            if last.client == request.client && last.lowest_unanswered > request.sequence {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), over).await.expect("the client goes on with it");
+}
+
+/// Others would wait behind it for as long as it was ready to.
+#[tokio::test]
+async fn a_caller_that_gives_up_waiting_leaves_the_line_at_once() {
+    let (cluster, node, client, id) = cluster().await;
+    node.script([Fault::Hold]);
+    let request = give_up_waiting(&cluster, &client, &id).await;
+    eventually(|| node.cancelled() == 1).await;
+    until_over(&cluster, &client, request).await;
+    assert_eq!((sent(&cluster, request), node.cancelled()), (1, 1));
+    assert!(!is_held(&cluster, &id));
+}
+
+#[tokio::test]
+async fn so_does_a_caller_of_the_wires_own_request() {
+    let (cluster, node, client, id) = cluster().await;
+    node.script([Fault::Hold]);
+    let attempts = cluster.attempts().len();
+    let request =
+        v1::LockRequest { id: id.reveal().to_owned(), wait_ms: 30_000, ..v1::LockRequest::default() };
+    tokio::select! {
+        _ = SessionStore::lock(&client, request) => panic!("it is held"),
+        () = eventually(|| cluster.attempts().len() > attempts) => {}
+    }
+    eventually(|| node.cancelled() == 1).await;
+}
+
+/// What a try may have begun before its stream broke is asked for again only to be ended.
+#[tokio::test]
+async fn a_caller_that_has_gone_does_not_wait_again_after_its_stream_broke() {
+    let (cluster, node, client, id) = cluster().await;
+    node.ignore_cancels();
+    node.script([Fault::Hold]);
+    let request = give_up_waiting(&cluster, &client, &id).await;
+    eventually(|| node.cancelled() == 1).await;
+    node.heed_cancels();
+    node.script([Fault::DropBefore]);
+    client.touch(&id).await.expect("touched over another stream");
+    until_over(&cluster, &client, request).await;
+    assert_eq!(sent(&cluster, request), 2);
+    eventually(|| node.cancelled() == 2).await;
+    assert!(!is_held(&cluster, &id));
+}
+
+#[tokio::test]
+async fn what_never_reached_a_leader_is_not_sent_when_its_caller_has_gone() {
+    let (cluster, node, client, id) = cluster().await;
+    // So that there is a handle for calls that wait.
+    let missing = client.lock(&SessionId::random(), LockOptions::new().wait(LONG)).await;
+    assert_eq!(missing.expect_err("no such session").kind(), ErrorKind::NotFound);
+    node.always(Fault::Redirect(None));
+    let request = give_up_waiting(&cluster, &client, &id).await;
+    node.always(Fault::None);
+    until_over(&cluster, &client, request).await;
+    let effects = cluster.look(|state| state.effects.clone());
+    let of = |id: &RequestId| (id.client, id.sequence) == (request.client, request.sequence);
+    assert!(!effects.iter().any(|(id, _)| id.as_ref().is_some_and(of)), "it was locked for nobody");
 }
 
 #[tokio::test]
