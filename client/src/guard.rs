@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use crate::change::Write;
 use crate::error::Error;
 use crate::id::SessionId;
-use crate::lease::Lease;
+use crate::lease::{Lease, is_free};
 use crate::position::Position;
 use crate::session::{Created, Written};
 
@@ -114,11 +114,15 @@ impl LockGuard {
     /// Gives the lock back, so that the next in line has it at once.
     ///
     /// # Errors
-    /// `LockLost` when it was not held any more; `NotFound` when the session has ended. Otherwise the lock is free when
-    /// its lease ends.
+    /// `LockLost` when it was not held any more; `NotFound` when the session has ended. Otherwise it goes on being given
+    /// back in the background, as when the guard or this future is dropped; the lock is free when its lease ends at the
+    /// latest.
     pub async fn unlock(mut self) -> Result<Position, Error> {
-        self.disarm();
-        self.lease.release().await
+        self.renewals.abort();
+        let released = self.lease.release().await;
+        // Dropped before, or without an answer, it goes on in the background.
+        self.armed = !is_free(&released);
+        released
     }
 
     /// Keeps the lock until its lease ends and returns its token: nobody renews it or gives it back, unless by

@@ -56,6 +56,14 @@ fn lapsed() -> Error {
     Error::lock_lost("its lease was not renewed in time", None)
 }
 
+/// Whether, after it was to be given back, the lock is nobody's who was asked to: it is free, or somebody else's.
+pub(crate) fn is_free<T>(released: &Result<T, Error>) -> bool {
+    match released {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), ErrorKind::LockLost | ErrorKind::NotFound),
+    }
+}
+
 /// Whether trying again could bring something else.
 fn is_final(error: &Error) -> bool {
     !error.is_retryable() && !error.may_have_taken_effect()

@@ -393,6 +393,22 @@ async fn many_calls_that_wait_hold_no_others_back() {
     assert!(!stuck.await.expect("no panic").expect("locked").is_lost());
 }
 
+/// As by a timeout around it, while the cluster elects a leader.
+#[tokio::test]
+async fn an_unlock_that_is_given_up_gives_the_lock_back_all_the_same() {
+    let (cluster, node, client, id) = cluster().await;
+    // Longer than any test waits.
+    let guard = locked(&client, &id, LONG * 30).await;
+    node.always(Fault::Redirect(None));
+    let attempts = cluster.attempts().len();
+    tokio::select! {
+        _ = guard.unlock() => panic!("nobody leads"),
+        () = eventually(|| cluster.attempts().len() > attempts) => {}
+    }
+    node.always(Fault::None);
+    eventually(|| !is_held(&cluster, &id)).await;
+}
+
 #[tokio::test]
 async fn debug_shows_no_id() {
     let (_cluster, _node, client, id) = cluster().await;
