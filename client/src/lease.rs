@@ -182,10 +182,10 @@ impl Lease {
         })
     }
 
-    /// Takes or confirms the lock: renews it now, however old it is.
-    pub(crate) async fn confirm(&self) -> Result<(), Error> {
+    /// Takes or confirms the lock: renews it now, however old it is, and until `until` at most.
+    pub(crate) async fn confirm(&self, until: Instant) -> Result<(), Error> {
         let begun = Instant::now();
-        let time = self.client.caller.time();
+        let time = Time { deadline: until.saturating_duration_since(begun), ..self.client.caller.time() };
         let _turn = self.turn.lock().await;
         let renewed = self.client.renew_within(time, &self.id(), self.fence, self.length).await?;
         self.stage.send_replace(Stage::Held(begun + bounded(self.length, renewed.remaining_ms)));

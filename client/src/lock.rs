@@ -1,19 +1,20 @@
 //! Locks: taken, renewed, given back, broken.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use quorate_proto::v1::operation::Operation;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::change::millis;
 use crate::client::{Client, position};
 use crate::error::Error;
 use crate::guard::LockGuard;
 use crate::id::SessionId;
-use crate::lease::{Lease, bounded};
+use crate::lease::{Lease, bounded, is_free};
 use crate::position::Position;
 use crate::presence::{Presence, attended};
 use crate::progress::Time;
@@ -150,12 +151,8 @@ impl Client {
         let length = bounded(options.lease, taken.remaining_ms);
         let lease = Lease::new(self, id, taken.fence, options.lease, sent + length);
         // The lock may be as old as the call, of which nobody knows how long it was in line.
-        if sent.elapsed() > length / 3
-            && let Err(error) = lease.confirm().await
-        {
-            // As well as it can be: nobody else will.
-            let _ = lease.release().await;
-            return Err(error);
+        if sent.elapsed() > length / 3 {
+            confirmed(&lease, sent + time.longest()).await?;
         }
         Ok((LockGuard::new(lease, position), session))
     }
@@ -221,5 +218,20 @@ impl Client {
             request_id: None,
         };
         Ok(position(SessionStore::break_lock(self, request).await?.position))
+    }
+}
+
+/// Makes sure that a lock is held, until `until` at most; else gives it back, on and on in the background.
+///
+/// # Errors
+/// Why it is not held; or that it may be, when that could not be known by then.
+async fn confirmed(lease: &Arc<Lease>, until: Instant) -> Result<(), Error> {
+    let Err(error) = lease.confirm(until).await else { return Ok(()) };
+    let lease = Arc::clone(lease);
+    // Nobody else will give it back.
+    let released = tokio::spawn(async move { is_free(&lease.release().await) });
+    match timeout_at(until, released).await {
+        Ok(Ok(true)) => Err(error.without_effect()),
+        _ => Err(Error::deadline(Some(error), true)),
     }
 }

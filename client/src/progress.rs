@@ -12,6 +12,9 @@ use crate::presence::Presence;
 /// A try that has no answer after this is made again, at another node if one leads by then.
 pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// No call takes longer, whatever its caller asks for: times must add up.
+pub(crate) const CALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time {
@@ -24,7 +27,12 @@ pub(crate) struct Time {
 impl Time {
     /// As long, and so much longer.
     pub(crate) fn waiting(self, wait: Duration) -> Time {
-        Time { wait, ..self }
+        Time { wait: wait.min(CALL_MAX), ..self }
+    }
+
+    /// In all.
+    pub(crate) fn longest(self) -> Duration {
+        self.deadline.min(CALL_MAX) + self.wait.min(CALL_MAX)
     }
 }
 
@@ -45,7 +53,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(time: Time) -> Self {
-        let until = Instant::now() + time.deadline.saturating_add(time.wait);
+        let until = Instant::now() + time.longest();
         let backoff = Backoff::new();
         let presence = Presence::given();
         Progress { until, wait: time.wait, backoff, presence, maybe_applied: false, last: None, opener: None }

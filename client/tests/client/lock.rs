@@ -409,6 +409,38 @@ async fn an_unlock_that_is_given_up_gives_the_lock_back_all_the_same() {
     eventually(|| !is_held(&cluster, &id)).await;
 }
 
+/// Nobody else would give it back, and its caller must not take it for free.
+#[tokio::test]
+async fn a_lock_that_was_granted_and_cannot_be_confirmed_may_have_taken_effect() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let deadline = Duration::from_secs(3);
+    let client = builder(&[&node]).deadline(deadline).build().expect("valid");
+    let id = session(&client).await;
+    // As if it had waited for most of its lease.
+    cluster.change(|state| state.locks.remaining_ms = Some(0));
+    node.script([Fault::None]);
+    node.always(Fault::Redirect(None));
+    let begun = Instant::now();
+    let error = client.lock(&id, LockOptions::new().lease(LONG)).await.expect_err("it cannot be confirmed");
+    assert!(begun.elapsed() < deadline * 2, "{:?}", begun.elapsed());
+    assert!(is_held(&cluster, &id));
+    assert!(error.may_have_taken_effect() && !error.is_retryable(), "{error}");
+    node.always(Fault::None);
+    eventually(|| !is_held(&cluster, &id)).await;
+}
+
+/// One that was given back, or never held, is told as what it is.
+#[tokio::test]
+async fn a_lock_that_was_lost_before_it_could_be_confirmed_has_no_effect() {
+    let (cluster, node, client, id) = cluster().await;
+    cluster.change(|state| state.locks.remaining_ms = Some(0));
+    node.script([Fault::None, Fault::Refuse(Code::FailedPrecondition, "STALE_FENCE", vec![])]);
+    let error = client.lock(&id, LockOptions::new().lease(LONG)).await.expect_err("lost meanwhile");
+    assert_eq!(error.kind(), ErrorKind::LockLost);
+    assert!(!error.may_have_taken_effect(), "{error}");
+}
+
 #[tokio::test]
 async fn debug_shows_no_id() {
     let (_cluster, _node, client, id) = cluster().await;
