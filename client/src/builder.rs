@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::call::Caller;
 use crate::client::Client;
-use crate::dialler::Dialler;
+use crate::dialler::{Dialler, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN};
 use crate::error::Error;
 use crate::router::Router;
 
@@ -31,7 +31,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Nodes to begin with, `host:port` or `http://host:port`. One is enough: the others are learnt from it.
+    /// Nodes to begin with, `host:port` or `http://host:port`. One is enough: the others are learnt from it. There is no
+    /// TLS yet: `https` is refused.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));
         self
@@ -57,16 +58,16 @@ impl Builder {
     }
 
     /// After how long without a word from a node it is asked for a sign of life; it is given up when none comes in as
-    /// long again. At least 10 ms. Default: 500 ms.
+    /// long again. At least 10 ms, an hour at most. Default: 500 ms.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
-        self.dialler.keep_alive = interval;
+        self.dialler.keep_alive = interval.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX);
         self
     }
 
     /// A client that dials on first use.
     ///
     /// # Errors
-    /// An endpoint that cannot be understood, or none.
+    /// `InvalidArgument`: an endpoint that cannot be understood, that names no port or asks for TLS; or none.
     pub fn build(self) -> Result<Client, Error> {
         let router = Arc::new(Router::new(self.endpoints, self.dialler)?);
         Ok(Client { caller: Arc::new(Caller::new(router, self.deadline)), namespace: self.namespace.into() })

@@ -7,7 +7,7 @@
 //! [`Client::lock`] keeps others out of a session for as long as its [`LockGuard`] lives, and tells when that is no longer
 //! so. [`Client::watch`] tells what happens to sessions, in order, across the loss of nodes.
 //!
-//! TLS is not there yet: use the client on a network that you trust.
+//! TLS is not there yet: use the client on a network that you trust. Endpoints that ask for it are refused.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -29,6 +29,30 @@ fn attempts_at(cluster: &Cluster, address: &str) -> usize {
     cluster.attempts().iter().filter(|attempt| attempt.node == address).count()
 }
 
+/// There is no TLS yet: what asks for it must not be sent in the clear.
+#[tokio::test]
+async fn an_endpoint_that_asks_for_tls_or_names_no_port_is_refused() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let builder = |endpoint: String| Client::builder().endpoints([node.address(), endpoint]);
+    for (endpoint, why) in [
+        (format!("https://{}", node.address()), "TLS is not supported yet"),
+        (format!("ftp://{}", node.address()), "host:port"),
+        ("127.0.0.1".to_owned(), "host:port"),
+        ("http://127.0.0.1".to_owned(), "host:port"),
+        ("http://127.0.0.1/".to_owned(), "host:port"),
+    ] {
+        let error = builder(endpoint.clone()).build().expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{endpoint}");
+        assert!(error.to_string().contains(&endpoint) && error.to_string().contains(why), "{error}");
+        assert!(builder(endpoint).connect().await.is_err());
+    }
+    let client = builder(format!("http://{}/", node.address())).build().expect("taken");
+    let options = GetOptions { node: Some(format!("https://{}", node.address())), ..GetOptions::default() };
+    let error = client.get_with(&SessionId::random(), options).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+}
+
 #[tokio::test]
 async fn a_redirect_is_followed_and_remembered() {
     let cluster = Cluster::default();
