@@ -7,6 +7,7 @@ use crate::call::Caller;
 use crate::client::Client;
 use crate::dialler::{Dialler, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN};
 use crate::error::Error;
+use crate::progress::CALL_MAX;
 use crate::router::Router;
 
 /// Settings of a [`Client`]; see [`Client::builder`].
@@ -44,16 +45,16 @@ impl Builder {
         self
     }
 
-    /// How long one call may take, all tries together. Default: 5 s.
+    /// How long one call may take, all tries together; a day at most, and a day where it is more. Default: 5 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(CALL_MAX);
         self
     }
 
     /// How long it may take to reach a node, from the look-up of its name to a stream that is open. Calls wait for less
-    /// before they ask another node. Default: 1 s.
+    /// before they ask another node. A day at most. Default: 1 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.dialler.connect_timeout = timeout;
+        self.dialler.connect_timeout = timeout.min(CALL_MAX);
         self
     }
 

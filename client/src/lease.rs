@@ -178,7 +178,7 @@ impl Lease {
         let now = Instant::now();
         // A third of the lease after it was taken.
         self.check().map_or(now, |until| {
-            now + until.saturating_duration_since(now).saturating_sub(self.length * 2 / 3)
+            now + until.saturating_duration_since(now).saturating_sub(self.length - self.length / 3)
         })
     }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::fake::{Cluster, Fault, builder, client};
 use quorate_client::{
-    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, NewSession, Patch, Position, SessionId,
-    Write,
+    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, LockOptions, NewSession, Patch, Position,
+    SessionId, WatchOptions, Write,
 };
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
@@ -51,6 +51,25 @@ async fn an_endpoint_that_asks_for_tls_or_names_no_port_is_refused() {
     let options = GetOptions { node: Some(format!("https://{}", node.address())), ..GetOptions::default() };
     let error = client.get_with(&SessionId::random(), options).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+}
+
+/// `Duration::MAX` is how people write "no limit".
+#[tokio::test]
+async fn no_duration_is_too_long() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let max = Duration::MAX;
+    let builder = builder(&[&node]).deadline(max).connect_timeout(max).keep_alive(max);
+    let client = builder.connect().await.expect("connected");
+    let id = client.create(NewSession::new().idle_timeout(max)).await.expect("created").id;
+    let guard = client.lock(&id, LockOptions::new().lease(max).wait(max)).await.expect("locked");
+    guard.write(Write::keep()).await.expect("written");
+    let stale = GetOptions { consistency: Consistency::Stale(max), ..GetOptions::default() };
+    client.get_with(&id, stale).await.expect("read");
+    client.watch(WatchOptions::new()).await.expect("watching");
+    assert!(client.status().await.iter().all(|(_, status)| status.is_ok()));
+    client.renew_lock(&id, guard.fence(), max).await.expect("renewed");
+    guard.unlock().await.expect("unlocked");
 }
 
 #[tokio::test]
