@@ -69,13 +69,18 @@ impl LockGuard {
         self.lease.lost()
     }
 
-    /// Changes the session under the lock.
+    /// Changes the session under the lock. A write that [gives the lock back](Write::release) ends it for this guard, which
+    /// is lost from then on; better is [`Self::write_and_release`].
     ///
     /// # Errors
     /// `LockLost`, without asking a server when it is known already; else as [`Client::write`](crate::Client::write).
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
-        let id = self.lease.settled_id().await?;
-        self.lease.note(self.lease.client().write(&id, write.fence(self.fence())).await)
+        let releases = write.release;
+        let written = self.lease.write(write).await;
+        if releases {
+            self.lease.given_back(&written).await;
+        }
+        written
     }
 
     /// Changes the session and gives the lock back in one step. When the write is refused the lock is given back all the
@@ -86,7 +91,7 @@ impl LockGuard {
     pub async fn write_and_release(mut self, write: Write) -> Result<Written, Error> {
         // A renewal that comes after it would only be refused.
         self.renewals.abort();
-        let written = self.write(write.release()).await?;
+        let written = self.lease.write(write.release()).await?;
         self.armed = false;
         Ok(written)
     }

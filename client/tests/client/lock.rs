@@ -442,6 +442,53 @@ async fn a_lock_that_was_lost_before_it_could_be_confirmed_has_no_effect() {
 }
 
 #[tokio::test]
+async fn a_guard_whose_write_gives_the_lock_back_holds_it_no_longer() {
+    let (cluster, node, client, id) = cluster().await;
+    let guard = locked(&client, &id, LONG).await;
+    guard.write(Write::keep().principal("x").release()).await.expect("written");
+    assert!(guard.is_lost() && !is_held(&cluster, &id));
+    let lost = guard.lost().await;
+    assert_eq!(lost.kind(), ErrorKind::LockLost, "{lost}");
+    let next = locked(&client, &id, LONG).await;
+    drop(guard);
+    assert!(!next.is_lost());
+    // Refused, it is still held.
+    let refused = next.write(Write::keep().if_version(99).release()).await.expect_err("another version");
+    assert!(matches!(refused.kind(), ErrorKind::VersionConflict { .. }) && !next.is_lost(), "{refused}");
+    // Of unknown outcome: the servers know whether it is.
+    let forgotten =
+        || Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![("maybe_applied", "true")]);
+    node.script([Fault::DropBefore, forgotten()]);
+    next.write(Write::keep().release()).await.expect_err("nobody can know");
+    assert!(!next.is_lost() && is_held(&cluster, &id), "it was not written");
+    node.script([Fault::DropAfter, forgotten()]);
+    next.write(Write::keep().release()).await.expect_err("nobody can know");
+    assert!(next.is_lost() && !is_held(&cluster, &id), "it was written");
+}
+
+/// While it is not known which id a session has, and after that was found out.
+#[tokio::test]
+async fn a_write_under_the_lock_costs_one_operation_also_after_an_unknown_rename() {
+    let (cluster, node, client, id) = cluster().await;
+    let guard = locked(&client, &id, LONG).await;
+    let forgotten =
+        || Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![("maybe_applied", "true")]);
+    for fault in [Fault::DropAfter, Fault::DropBefore] {
+        node.script([fault.clone(), forgotten()]);
+        guard.regenerate().await.expect_err("nobody can know");
+        guard.write(Write::keep().principal("x")).await.expect("the live id is found");
+        let before = cluster.attempts().len();
+        for n in 0..10 {
+            guard.write(Write::replace([("n", n.to_string())])).await.expect("written");
+        }
+        assert_eq!(cluster.attempts().len(), before + 10, "{fault:?}");
+    }
+    let id = guard.id();
+    guard.unlock().await.expect("unlocked");
+    assert!(!is_held(&cluster, &id));
+}
+
+#[tokio::test]
 async fn debug_shows_no_id() {
     let (_cluster, _node, client, id) = cluster().await;
     let guard = locked(&client, &id, LONG).await;
