@@ -20,6 +20,9 @@ use crate::sequence::{Sequences, Ticket};
 /// The opening of a handle goes on for this long, however short the deadline of those who wait for it.
 const OPEN_DEADLINE_MIN: Duration = Duration::from_secs(5);
 
+/// How long a node waits for the position that a read asks for.
+const POSITION_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// What all clones of a client share.
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -77,6 +80,9 @@ impl Caller {
     pub(crate) async fn read(&self, operation: Operation, route: Route<'_>) -> Result<Answer, Error> {
         check_size(operation.encoded_len())?;
         let mut progress = Progress::new(self.time());
+        if awaits_position(&operation) {
+            progress.wait = POSITION_WAIT_MAX;
+        }
         self.run(&operation, route, &mut progress, false).await
     }
 
@@ -271,10 +277,17 @@ impl Caller {
                 if silent && route == Route::Leader {
                     self.router.pass(address);
                 }
+                let error = match sent && awaits_position(operation) {
+                    true => Error::position_not_reached(address, now.elapsed()),
+                    false => unanswered(address, patience),
+                };
                 if Instant::now() >= progress.until {
+                    if error.kind() == ErrorKind::Deadline {
+                        progress.note(error);
+                    }
                     return Err(progress.expired());
                 }
-                Ok(again(format!("{address} did not answer within {patience:?}")))
+                Ok(Tried::Again { error, at_once: false })
             }
             Err(Broken::TooLarge(error)) => Ok(Tried::Refused(*error)),
         }
@@ -315,6 +328,19 @@ impl Caller {
 /// Sent, it would break the stream that all callers share, again with each try.
 fn check_size(bytes: usize) -> Result<(), Error> {
     if bytes > OPERATION_BYTES_MAX { Err(Error::too_large(bytes, OPERATION_BYTES_MAX)) } else { Ok(()) }
+}
+
+/// Whether a node may keep the answer until it has come to a position.
+fn awaits_position(operation: &Operation) -> bool {
+    match operation {
+        Operation::Get(get) => get.at_least.is_some(),
+        Operation::List(list) => list.at_least.is_some(),
+        _ => false,
+    }
+}
+
+fn unanswered(address: &str, patience: Duration) -> Error {
+    Error::local(ErrorKind::Unavailable, format!("{address} did not answer within {patience:?}"))
 }
 
 /// Whether an answer is of the operation's kind.

@@ -72,6 +72,27 @@ async fn no_duration_is_too_long() {
     guard.unlock().await.expect("unlocked");
 }
 
+/// A node that waits for it is well.
+#[tokio::test]
+async fn a_position_that_is_not_reached_in_time_is_told_as_that() {
+    let cluster = Cluster::default();
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = builder(&[&one, &other]).deadline(Duration::from_millis(300)).build().expect("valid");
+    let id = client.create(NewSession::new()).await.expect("created").id;
+    one.always(Fault::Silent);
+    other.always(Fault::Silent);
+    let consistency = Consistency::AtLeast(Position { cluster: 7, index: 99 });
+    let options = GetOptions { consistency, ..GetOptions::default() };
+    let error = client.get_with(&id, options).await.expect_err("it is never reached");
+    assert_eq!(
+        (error.kind(), error.reason()),
+        (ErrorKind::Deadline, Some("POSITION_NOT_REACHED")),
+        "{error}"
+    );
+    assert!(error.is_retryable() && !error.may_have_taken_effect());
+    assert!(error.to_string().contains("position"), "{error}");
+}
+
 #[tokio::test]
 async fn a_redirect_is_followed_and_remembered() {
     let cluster = Cluster::default();
