@@ -83,7 +83,7 @@ async fn open(endpoint: Endpoint, learn: Learn) -> Result<(Outbound, Inbound), S
     let mut request = Request::new(ReceiverStream::new(requests));
     request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
     let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-    let response = client.pipeline(request).await.map_err(|status| status.message().to_owned())?;
+    let response = client.pipeline(request).await.map_err(|status| said(&status))?;
     Ok((outbound, response.into_inner()))
 }
 
@@ -91,6 +91,14 @@ async fn ask_members(channel: Channel, learn: Learn) {
     let mut client = ClusterClient::new(channel);
     if let Ok(Ok(status)) = timeout(MEMBERS_TIMEOUT, client.status(v1::StatusRequest::default())).await {
         learn(status.into_inner().members.into_iter().map(|member| member.client_address).collect());
+    }
+}
+
+/// What a node, or the way to it, said: the code where there are no words.
+pub(crate) fn said(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
     }
 }
 

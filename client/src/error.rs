@@ -7,6 +7,8 @@ use quorate_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::dialler::said;
+
 /// The reason of a message that is longer than a node takes; no state of the cluster changes that.
 pub(crate) const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
@@ -235,7 +237,7 @@ impl Error {
             // Without details it comes from something between us and a node, and says nothing for sure.
             maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
             retry_after_ms: details.retry_info().and_then(|info| info.retry_delay).map_or(0, whole_millis),
-            message: status.message().into(),
+            message: said(status).into(),
             kind,
             reason,
             metadata,

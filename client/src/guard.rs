@@ -64,7 +64,8 @@ impl LockGuard {
     }
 
     /// Ends when the lock is lost, with an error of the kind `LockLost` that says why; never, when it is given back
-    /// first. Borrows nothing: good in a `select!` beside the work.
+    /// first. Borrows nothing: good in a `select!` beside the work. After [`Self::into_fence`] it never ends
+    /// either: nobody looks after the lock any more.
     pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static + use<> {
         self.lease.lost()
     }

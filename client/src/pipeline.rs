@@ -8,7 +8,7 @@ use quorate_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::{Answered, Broken, Queued};
-use crate::dialler::{Inbound, Outbound};
+use crate::dialler::{Inbound, Outbound, said};
 use crate::error::{Error, MESSAGE_TOO_LARGE};
 
 /// Operations in one message.
@@ -45,7 +45,7 @@ impl Ending {
     fn broken(status: &tonic::Status) -> Self {
         let error = Error::from_status(status);
         let too_large = (error.reason() == Some(MESSAGE_TOO_LARGE)).then_some(error);
-        Ending { reason: status.message().to_owned(), too_large }
+        Ending { reason: said(status), too_large }
     }
 
     /// What it means for each of those that wait. A node that finds a message too long reads neither that nor what

@@ -145,10 +145,10 @@ impl Watcher {
                 .await
                 .map_err(|error| unavailable(format!("cannot reach {address}: {}", explain(&error))))?;
             let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-            let taken = client.watch(request).await;
-            let mut line = taken.map_err(|status| Error::from_status(&status))?.into_inner();
+            let refused = |status| Error::from_status(&status).at(&address);
+            let mut line = client.watch(request).await.map_err(refused)?.into_inner();
             // Comes at once, and says from where on.
-            let first = line.message().await.map_err(|status| Error::from_status(&status))?;
+            let first = line.message().await.map_err(refused)?;
             let first = first.ok_or_else(|| unavailable(format!("{address} ended the watch")))?;
             Ok((line, first))
         };

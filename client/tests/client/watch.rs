@@ -93,6 +93,14 @@ async fn without_a_leader_a_watch_from_now_on_is_unavailable() {
     assert_eq!(versions(&mut watch, 1).await, [1]);
 }
 
+#[tokio::test]
+async fn a_node_that_refuses_a_watch_is_named() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let client = builder(&[&node]).deadline(Duration::from_millis(300)).build().expect("valid");
+    node.refuse_watches(Some(Status::unavailable("")));
+    let error = client.watch(WatchOptions::new()).await.expect_err("refused").to_string();
+    assert!(error.contains(&node.address()) && error.contains("Unavailable"), "{error}");
 }
 
 #[tokio::test]
