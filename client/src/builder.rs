@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::call::Caller;
 use crate::client::Client;
-use crate::dialler::Dialler;
+use crate::dialler::{Dialler, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN};
 use crate::error::Error;
+use crate::progress::CALL_MAX;
 use crate::router::Router;
 
 /// Settings of a [`Client`]; see [`Client::builder`].
@@ -31,7 +32,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Nodes to begin with, `host:port` or `http://host:port`. One is enough: the others are learnt from it.
+    /// Nodes to begin with, `host:port` or `http://host:port`. One is enough: the others are learnt from it. There is no
+    /// TLS yet: `https` is refused.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));
         self
@@ -43,30 +45,30 @@ impl Builder {
         self
     }
 
-    /// How long one call may take, all tries together. Default: 5 s.
+    /// How long one call may take, all tries together; a day at most, and a day where it is more. Default: 5 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(CALL_MAX);
         self
     }
 
     /// How long it may take to reach a node, from the look-up of its name to a stream that is open. Calls wait for less
-    /// before they ask another node. Default: 1 s.
+    /// before they ask another node. A day at most. Default: 1 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.dialler.connect_timeout = timeout;
+        self.dialler.connect_timeout = timeout.min(CALL_MAX);
         self
     }
 
     /// After how long without a word from a node it is asked for a sign of life; it is given up when none comes in as
-    /// long again. At least 10 ms. Default: 500 ms.
+    /// long again. At least 10 ms, an hour at most. Default: 500 ms.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
-        self.dialler.keep_alive = interval;
+        self.dialler.keep_alive = interval.clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX);
         self
     }
 
     /// A client that dials on first use.
     ///
     /// # Errors
-    /// An endpoint that cannot be understood, or none.
+    /// `InvalidArgument`: an endpoint that cannot be understood, that names no port or asks for TLS; or none.
     pub fn build(self) -> Result<Client, Error> {
         let router = Arc::new(Router::new(self.endpoints, self.dialler)?);
         Ok(Client { caller: Arc::new(Caller::new(router, self.deadline)), namespace: self.namespace.into() })

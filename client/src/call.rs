@@ -12,12 +12,16 @@ use tokio::time::{Instant, timeout_at};
 use crate::connection::{Broken, OPERATION_BYTES_MAX};
 use crate::error::{Error, ErrorKind};
 use crate::handle::{Found, Handle, Opened, Opener};
+use crate::presence::Presence;
 use crate::progress::{Progress, TRY_TIMEOUT, Time};
 use crate::router::Router;
 use crate::sequence::{Sequences, Ticket};
 
 /// The opening of a handle goes on for this long, however short the deadline of those who wait for it.
 const OPEN_DEADLINE_MIN: Duration = Duration::from_secs(5);
+
+/// How long a node waits for the position that a read asks for.
+const POSITION_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What all clones of a client share.
 #[derive(Debug)]
@@ -76,6 +80,9 @@ impl Caller {
     pub(crate) async fn read(&self, operation: Operation, route: Route<'_>) -> Result<Answer, Error> {
         check_size(operation.encoded_len())?;
         let mut progress = Progress::new(self.time());
+        if awaits_position(&operation) {
+            progress.wait = POSITION_WAIT_MAX;
+        }
         self.run(&operation, route, &mut progress, false).await
     }
 
@@ -85,19 +92,22 @@ impl Caller {
         bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
-        self.mutate_within(self.time(), bytes, operation).await
+        self.mutate_within(self.time(), Presence::given(), bytes, operation).await
     }
 
-    /// As [`Self::mutate`], within another time.
+    /// As [`Self::mutate`], within another time, in a task that outlives its caller. When that has gone nothing is begun
+    /// any more; what may be under way is asked for once more, to be ended.
     pub(crate) async fn mutate_within(
         self: &Arc<Self>,
         time: Time,
+        presence: Presence,
         bytes: usize,
         operation: impl Fn(v1::RequestId) -> Operation,
     ) -> Result<Answer, Error> {
         check_size(bytes)?;
         let handle = if time.wait.is_zero() { &self.handle } else { &self.waits };
         let mut progress = Progress::new(time);
+        progress.presence = presence;
         loop {
             let (sequences, ticket) = self.ticket(handle, &mut progress).await?;
             let result = self.run(&operation(ticket.request_id()), Route::Leader, &mut progress, true).await;
@@ -184,6 +194,9 @@ impl Caller {
         mutation: bool,
     ) -> Result<Answer, Error> {
         loop {
+            if progress.is_abandoned() {
+                return Err(progress.expired());
+            }
             let address = match route {
                 Route::Leader => self.router.pick(),
                 Route::Any => self.router.spread(),
@@ -229,7 +242,7 @@ impl Caller {
             error: Error::local(ErrorKind::Unavailable, message),
             at_once: false,
         };
-        match connection.call(wire, until).await {
+        match connection.call(wire, until, &progress.presence).await {
             Ok(v1::Answer { answer: Some(Answer::Error(error)), .. }) => {
                 Ok(self.judge(Error::from_wire(error), address, route, progress, mutation))
             }
@@ -264,10 +277,17 @@ impl Caller {
                 if silent && route == Route::Leader {
                     self.router.pass(address);
                 }
+                let error = match sent && awaits_position(operation) {
+                    true => Error::position_not_reached(address, now.elapsed()),
+                    false => unanswered(address, patience),
+                };
                 if Instant::now() >= progress.until {
+                    if error.kind() == ErrorKind::Deadline {
+                        progress.note(error);
+                    }
                     return Err(progress.expired());
                 }
-                Ok(again(format!("{address} did not answer within {patience:?}")))
+                Ok(Tried::Again { error, at_once: false })
             }
             Err(Broken::TooLarge(error)) => Ok(Tried::Refused(*error)),
         }
@@ -308,6 +328,19 @@ impl Caller {
 /// Sent, it would break the stream that all callers share, again with each try.
 fn check_size(bytes: usize) -> Result<(), Error> {
     if bytes > OPERATION_BYTES_MAX { Err(Error::too_large(bytes, OPERATION_BYTES_MAX)) } else { Ok(()) }
+}
+
+/// Whether a node may keep the answer until it has come to a position.
+fn awaits_position(operation: &Operation) -> bool {
+    match operation {
+        Operation::Get(get) => get.at_least.is_some(),
+        Operation::List(list) => list.at_least.is_some(),
+        _ => false,
+    }
+}
+
+fn unanswered(address: &str, patience: Duration) -> Error {
+    Error::local(ErrorKind::Unavailable, format!("{address} did not answer within {patience:?}"))
 }
 
 /// Whether an answer is of the operation's kind.

@@ -1,7 +1,7 @@
 //! A connection to one node, from the dial to its end, and a call over it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use crate::dialler::{Dialler, Learn};
 use crate::error::Error;
 use crate::pace::Pace;
 use crate::pipeline::pump;
+use crate::presence::Presence;
 
 /// Far above a round trip on a LAN, and short enough to try another node within a failover. The dial goes on.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -40,22 +41,47 @@ pub(crate) enum Broken {
 
 pub(crate) type Answered = Result<v1::Answer, Broken>;
 
-/// An operation on its way to the node.
-pub(crate) struct Queued {
-    pub(crate) operation: v1::Operation,
-    pub(crate) answer: oneshot::Sender<Answered>,
-    pub(crate) claim: Claim,
+/// What is on its way to the node.
+pub(crate) enum Queued {
+    Operation {
+        operation: v1::Operation,
+        answer: oneshot::Sender<Answered>,
+        claim: Claim,
+    },
+    /// The caller of an operation that waits at the node has gone: it comes behind that.
+    Cancel(Claim),
 }
 
 /// Who was first: the connection that sends an operation, or the caller who withdraws it. Without it a caller could
 /// take for unsent what is sent a moment later.
 #[derive(Clone, Default)]
-pub(crate) struct Claim(Arc<AtomicBool>);
+pub(crate) struct Claim(Arc<Claimed>);
+
+#[derive(Default)]
+struct Claimed {
+    taken: AtomicBool,
+    /// Under which it was sent; 0: not sent.
+    tag: AtomicU64,
+}
 
 impl Claim {
     /// Whether it was free; from now on it is taken.
     pub(crate) fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
+        !self.0.taken.swap(true, Ordering::AcqRel)
+    }
+
+    /// As [`Self::take`], by the connection, which sends it under `tag`.
+    pub(crate) fn take_for(&self, tag: u64) -> bool {
+        let taken = self.take();
+        if taken {
+            self.0.tag.store(tag, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// The tag under which it was sent, as its connection knows it.
+    pub(crate) fn tag(&self) -> Option<u64> {
+        Some(self.0.tag.load(Ordering::Relaxed)).filter(|tag| *tag > 0)
     }
 }
 
@@ -120,18 +146,34 @@ impl Connection {
         self.inner.silence.since.lock().get_or_insert_with(Instant::now).elapsed()
     }
 
-    /// Sends an operation and waits for its answer, until `until` at most. The tag is set here.
-    pub(crate) async fn call(&self, operation: v1::Operation, until: Instant) -> Answered {
+    /// Sends an operation and waits for its answer, until `until` at most. The tag is set on the way. When its caller
+    /// goes the node is told that nobody waits any more, and answers soon.
+    pub(crate) async fn call(
+        &self,
+        operation: v1::Operation,
+        until: Instant,
+        presence: &Presence,
+    ) -> Answered {
         self.wait_open(until).await?;
         let claim = Claim::default();
         let asked = async {
             let closed = || Broken::NotSent(self.why_ended());
             // Held until this call ends.
             let _room = self.inner.room.acquire().await.map_err(|_| closed())?;
-            let (answer, answered) = oneshot::channel();
-            let queued = Queued { operation, answer, claim: claim.clone() };
+            let (answer, mut answered) = oneshot::channel();
+            let queued = Queued::Operation { operation, answer, claim: claim.clone() };
             self.inner.queue.send(queued).await.map_err(|_| closed())?;
-            match answered.await {
+            let gone = async {
+                presence.gone().await;
+                // A connection that has broken tells by the answer.
+                let _ = self.inner.queue.send(Queued::Cancel(claim.clone())).await;
+                std::future::pending().await
+            };
+            let answered = tokio::select! {
+                answered = &mut answered => answered,
+                never = gone => never,
+            };
+            match answered {
                 Ok(answered) => answered,
                 Err(_) if claim.take() => Err(closed()),
                 Err(_) => Err(Broken::Lost("the connection is gone".into())),
@@ -198,9 +240,11 @@ impl Line {
         }
         self.told.send_replace(Stage::Ended(reason.clone()));
         queued.close();
-        while let Some(Queued { answer, .. }) = queued.recv().await {
-            // A caller who has gone needs no answer.
-            let _ = answer.send(Err(Broken::NotSent(reason.clone())));
+        while let Some(left) = queued.recv().await {
+            if let Queued::Operation { answer, .. } = left {
+                // A caller who has gone needs no answer.
+                let _ = answer.send(Err(Broken::NotSent(reason.clone())));
+            }
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::error::{Error, ErrorKind};
 /// A node that does not name the members by then is not waited for.
 const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pinging more often than this would be all that a connection does.
-const KEEP_ALIVE_MIN: Duration = Duration::from_millis(10);
+pub(crate) const KEEP_ALIVE_MIN: Duration = Duration::from_millis(10);
+/// Whoever asks for less wants none of it; the transport cannot add up much more.
+pub(crate) const KEEP_ALIVE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Told the client addresses of the cluster's members, once the node has named them.
 pub(crate) type Learn = Box<dyn FnOnce(Vec<String>) + Send>;
@@ -44,16 +46,22 @@ impl Dialler {
     /// Where and how to dial `address`, `host:port` or `http://host:port`.
     pub(crate) fn endpoint(&self, address: &str) -> Result<Endpoint, Error> {
         let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let endpoint = Endpoint::from_shared(uri).map_err(|_| {
-            Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: use host:port"))
-        })?;
-        let keep_alive = self.keep_alive.max(KEEP_ALIVE_MIN);
+        let refused = |why: &str| {
+            Error::local(ErrorKind::InvalidArgument, format!("`{address}` is no endpoint: {why}"))
+        };
+        let endpoint = Endpoint::from_shared(uri).map_err(|_| refused("use host:port"))?;
+        match (endpoint.uri().scheme_str(), endpoint.uri().port_u16()) {
+            (Some("http"), Some(_)) => {}
+            // What was to be kept from others must not go out in the clear.
+            (Some("https"), _) => return Err(refused("TLS is not supported yet; use host:port")),
+            _ => return Err(refused("use host:port")),
+        }
         Ok(endpoint
             // Shared among the addresses of a name: the first may be the one that is dead.
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(keep_alive)
-            .keep_alive_timeout(keep_alive)
+            .http2_keep_alive_interval(self.keep_alive)
+            .keep_alive_timeout(self.keep_alive)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20))
     }
@@ -75,7 +83,7 @@ async fn open(endpoint: Endpoint, learn: Learn) -> Result<(Outbound, Inbound), S
     let mut request = Request::new(ReceiverStream::new(requests));
     request.metadata_mut().insert("quorate-redirect", MetadataValue::from_static("true"));
     let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-    let response = client.pipeline(request).await.map_err(|status| status.message().to_owned())?;
+    let response = client.pipeline(request).await.map_err(|status| said(&status))?;
     Ok((outbound, response.into_inner()))
 }
 
@@ -83,6 +91,14 @@ async fn ask_members(channel: Channel, learn: Learn) {
     let mut client = ClusterClient::new(channel);
     if let Ok(Ok(status)) = timeout(MEMBERS_TIMEOUT, client.status(v1::StatusRequest::default())).await {
         learn(status.into_inner().members.into_iter().map(|member| member.client_address).collect());
+    }
+}
+
+/// What a node, or the way to it, said: the code where there are no words.
+pub(crate) fn said(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
     }
 }
 

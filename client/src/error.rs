@@ -7,8 +7,13 @@ use quorate_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::dialler::said;
+
 /// The reason of a message that is longer than a node takes; no state of the cluster changes that.
 pub(crate) const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
+/// The reason of a read at a position that no node that was asked had come to in time.
+const POSITION_NOT_REACHED: &str = "POSITION_NOT_REACHED";
 
 /// A call that did not succeed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -137,11 +142,30 @@ impl Error {
         }
     }
 
+    /// A read was not answered: most likely the node at `address` waits for the position that was asked for.
+    pub(crate) fn position_not_reached(address: &str, waited: Duration) -> Self {
+        Error {
+            reason: Some(POSITION_NOT_REACHED.into()),
+            retryable: true,
+            ..Error::local(
+                ErrorKind::Deadline,
+                format!("{address} did not reach the position within {waited:?}"),
+            )
+        }
+    }
+
+    /// As told by the node at `address`.
+    pub(crate) fn at(self, address: &str) -> Self {
+        Error { message: format!("{address}: {}", self.message).into(), ..self }
+    }
+
     /// The call's time is up. `last` is what the last try met; `maybe_applied`, whether any try was sent.
     pub(crate) fn deadline(last: Option<Error>, maybe_applied: bool) -> Self {
         let cause = last.as_ref().map_or_else(String::new, |last| format!("; the last try met: {last}"));
         let (kind, what) = if maybe_applied {
             (ErrorKind::Deadline, "no answer came before the deadline; it may have taken effect")
+        } else if last.as_ref().is_some_and(|last| last.reason() == Some(POSITION_NOT_REACHED)) {
+            (ErrorKind::Deadline, "the position was not reached before the deadline")
         } else if last.is_some() {
             (ErrorKind::Unavailable, "no node took the call before the deadline")
         } else {
@@ -213,7 +237,7 @@ impl Error {
             // Without details it comes from something between us and a node, and says nothing for sure.
             maybe_applied: flag("maybe_applied").unwrap_or_else(|| is_vague(kind)),
             retry_after_ms: details.retry_info().and_then(|info| info.retry_delay).map_or(0, whole_millis),
-            message: status.message().into(),
+            message: said(status).into(),
             kind,
             reason,
             metadata,

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use crate::change::Write;
 use crate::error::Error;
 use crate::id::SessionId;
-use crate::lease::Lease;
+use crate::lease::{Lease, is_free};
 use crate::position::Position;
 use crate::session::{Created, Written};
 
@@ -64,18 +64,24 @@ impl LockGuard {
     }
 
     /// Ends when the lock is lost, with an error of the kind `LockLost` that says why; never, when it is given back
-    /// first. Borrows nothing: good in a `select!` beside the work.
+    /// first. Borrows nothing: good in a `select!` beside the work. After [`Self::into_fence`] it never ends
+    /// either: nobody looks after the lock any more.
     pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static + use<> {
         self.lease.lost()
     }
 
-    /// Changes the session under the lock.
+    /// Changes the session under the lock. A write that [gives the lock back](Write::release) ends it for this guard, which
+    /// is lost from then on; better is [`Self::write_and_release`].
     ///
     /// # Errors
     /// `LockLost`, without asking a server when it is known already; else as [`Client::write`](crate::Client::write).
     pub async fn write(&self, write: Write) -> Result<Written, Error> {
-        let id = self.lease.settled_id().await?;
-        self.lease.note(self.lease.client().write(&id, write.fence(self.fence())).await)
+        let releases = write.release;
+        let written = self.lease.write(write).await;
+        if releases {
+            self.lease.given_back(&written).await;
+        }
+        written
     }
 
     /// Changes the session and gives the lock back in one step. When the write is refused the lock is given back all the
@@ -86,7 +92,7 @@ impl LockGuard {
     pub async fn write_and_release(mut self, write: Write) -> Result<Written, Error> {
         // A renewal that comes after it would only be refused.
         self.renewals.abort();
-        let written = self.write(write.release()).await?;
+        let written = self.lease.write(write.release()).await?;
         self.armed = false;
         Ok(written)
     }
@@ -114,11 +120,15 @@ impl LockGuard {
     /// Gives the lock back, so that the next in line has it at once.
     ///
     /// # Errors
-    /// `LockLost` when it was not held any more; `NotFound` when the session has ended. Otherwise the lock is free when
-    /// its lease ends.
+    /// `LockLost` when it was not held any more; `NotFound` when the session has ended. Otherwise it goes on being given
+    /// back in the background, as when the guard or this future is dropped; the lock is free when its lease ends at the
+    /// latest.
     pub async fn unlock(mut self) -> Result<Position, Error> {
-        self.disarm();
-        self.lease.release().await
+        self.renewals.abort();
+        let released = self.lease.release().await;
+        // Dropped before, or without an answer, it goes on in the background.
+        self.armed = !is_free(&released);
+        released
     }
 
     /// Keeps the lock until its lease ends and returns its token: nobody renews it or gives it back, unless by

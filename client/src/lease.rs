@@ -11,10 +11,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::change::Write;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::progress::Time;
+use crate::session::Written;
 
 /// By how much of a lease clocks may differ: one part in this many.
 const DRIFT: u32 = 100;
@@ -45,7 +47,8 @@ pub(crate) struct Lease {
     fence: u64,
     /// As asked for.
     length: Duration,
-    /// The session's, the likeliest first; never empty.
+    /// The session's: the last that it is known to have had, then those that it may have got since, instead of that;
+    /// never empty.
     ids: Mutex<Vec<SessionId>>,
     /// Renewals and changes of the id come one after the other.
     turn: tokio::sync::Mutex<()>,
@@ -54,6 +57,14 @@ pub(crate) struct Lease {
 
 fn lapsed() -> Error {
     Error::lock_lost("its lease was not renewed in time", None)
+}
+
+/// Whether, after it was to be given back, the lock is nobody's who was asked to: it is free, or somebody else's.
+pub(crate) fn is_free<T>(released: &Result<T, Error>) -> bool {
+    match released {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), ErrorKind::LockLost | ErrorKind::NotFound),
+    }
 }
 
 /// Whether trying again could bring something else.
@@ -170,14 +181,14 @@ impl Lease {
         let now = Instant::now();
         // A third of the lease after it was taken.
         self.check().map_or(now, |until| {
-            now + until.saturating_duration_since(now).saturating_sub(self.length * 2 / 3)
+            now + until.saturating_duration_since(now).saturating_sub(self.length - self.length / 3)
         })
     }
 
-    /// Takes or confirms the lock: renews it now, however old it is.
-    pub(crate) async fn confirm(&self) -> Result<(), Error> {
+    /// Takes or confirms the lock: renews it now, however old it is, and until `until` at most.
+    pub(crate) async fn confirm(&self, until: Instant) -> Result<(), Error> {
         let begun = Instant::now();
-        let time = self.client.caller.time();
+        let time = Time { deadline: until.saturating_duration_since(begun), ..self.client.caller.time() };
         let _turn = self.turn.lock().await;
         let renewed = self.client.renew_within(time, &self.id(), self.fence, self.length).await?;
         self.stage.send_replace(Stage::Held(begun + bounded(self.length, renewed.remaining_ms)));
@@ -199,7 +210,10 @@ impl Lease {
             let deadline = time.deadline.min(until.saturating_duration_since(sent));
             match self.client.renew_within(Time { deadline, ..time }, id, self.fence, self.length).await {
                 Ok(renewed) => {
-                    self.ids.lock().swap(0, place);
+                    if place > 0 {
+                        // All new ids were to replace the first: one that did shuts out all others.
+                        *self.ids.lock() = vec![id.clone()];
+                    }
                     let until = sent + bounded(self.length, renewed.remaining_ms);
                     self.extend(until);
                     return Ok(until);
@@ -211,13 +225,35 @@ impl Lease {
         Err(refused.unwrap_or_else(lapsed))
     }
 
-    /// The session's id, after what became of new ones has been found out.
-    pub(crate) async fn settled_id(&self) -> Result<SessionId, Error> {
+    /// Changes the session under the lock, under whichever id it has.
+    pub(crate) async fn write(&self, write: Write) -> Result<Written, Error> {
         let until = self.check()?;
-        if self.ids.lock().len() > 1 {
-            self.renew(until).await?;
+        let write = write.fence(self.fence);
+        if self.ids.lock().len() == 1 {
+            return self.note(self.client.write(&self.id(), write).await);
         }
-        Ok(self.id())
+        let written = self.client.write(&self.id(), write.clone()).await;
+        if !matches!(&written, Err(error) if error.kind() == ErrorKind::NotFound) {
+            return self.note(written);
+        }
+        self.renew(until).await?;
+        self.note(self.client.write(&self.id(), write).await)
+    }
+
+    /// The lock is lost by a write that was to give it back, unless that was refused. What nobody knows is found out.
+    pub(crate) async fn given_back(&self, written: &Result<Written, Error>) {
+        match written {
+            Ok(_) => self.lose(Error::lock_lost("it was given back by a write", None)),
+            Err(error) if error.may_have_taken_effect() => {
+                if let Ok(until) = self.check()
+                    && let Err(error) = self.renew(until).await
+                    && is_final(&error)
+                {
+                    self.lose(Error::lock_lost(&error, Some(&error)));
+                }
+            }
+            Err(_) => {}
+        }
     }
 
     /// Has `change` give the session the id `new`, while nothing else is done with the lock.
@@ -233,7 +269,10 @@ impl Lease {
         }
         {
             let mut ids = self.ids.lock();
-            ids.truncate(IDS_MAX - 1);
+            if ids.len() >= IDS_MAX {
+                // The oldest try, which came to nothing for the longest time.
+                ids.remove(1);
+            }
             ids.push(new.clone());
         }
         let result = self.note(change(self.id()).await);

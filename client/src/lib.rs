@@ -7,7 +7,7 @@
 //! [`Client::lock`] keeps others out of a session for as long as its [`LockGuard`] lives, and tells when that is no longer
 //! so. [`Client::watch`] tells what happens to sessions, in order, across the loss of nodes.
 //!
-//! TLS is not there yet: use the client on a network that you trust.
+//! TLS is not there yet: use the client on a network that you trust. Endpoints that ask for it are refused.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -47,7 +47,7 @@
 //! sequence    request ids: which are unanswered  router      which node to ask
 //! connection  from the dial to its end, calls    pipeline    its stream: batches out, answers in
 //! dialler     how a node is reached              pace        when an address may be dialled again
-//! backoff     pauses that grow
+//! backoff     pauses that grow               presence    whether a caller is still there
 //! ```
 
 #[macro_use]
@@ -75,6 +75,7 @@ mod pace;
 mod pipeline;
 mod policy;
 mod position;
+mod presence;
 mod progress;
 mod revocation;
 mod router;

@@ -1,20 +1,22 @@
 //! Locks: taken, renewed, given back, broken.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
 use quorate_proto::v1::operation::Operation;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::change::millis;
 use crate::client::{Client, position};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::guard::LockGuard;
 use crate::id::SessionId;
-use crate::lease::{Lease, bounded};
+use crate::lease::{Lease, bounded, is_free};
 use crate::position::Position;
+use crate::presence::{Presence, attended};
 use crate::progress::Time;
 use crate::session::{AttributeSelection, Session};
 
@@ -88,8 +90,8 @@ impl From<v1::LockState> for LockState {
 impl Client {
     /// Locks a session. While the guard lives the lock is renewed; when the guard is dropped it is given back.
     ///
-    /// Whoever gives up waiting by dropping this future keeps a place in line until the wait is over; a lock that comes
-    /// to it is given back at once.
+    /// Whoever gives up waiting, by dropping this future or by a timeout around it, leaves the line; a lock that was
+    /// granted just then is given back.
     ///
     /// # Errors
     /// `Locked` while somebody else holds it, after the wait; `NotFound`, also when the session ends or gets another id
@@ -113,7 +115,7 @@ impl Client {
         Ok((guard, session.ok_or_else(crate::call::unexpected)?))
     }
 
-    /// In a task of its own: what it brings is given back when its caller has gone.
+    /// In a task of its own: when its caller goes it leaves the line, and gives back what it was granted before.
     async fn acquire(
         &self,
         id: &SessionId,
@@ -121,11 +123,7 @@ impl Client {
         get: Option<AttributeSelection>,
     ) -> Result<(LockGuard, Option<Session>), Error> {
         let (client, id) = (self.clone(), id.clone());
-        match tokio::spawn(async move { client.take(id, options, get).await }).await {
-            Ok(taken) => taken,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(Error::local(ErrorKind::Other, "the runtime ended").after_tries(true)),
-        }
+        attended(move |presence| client.take(id, options, get, presence)).await
     }
 
     async fn take(
@@ -133,6 +131,7 @@ impl Client {
         id: SessionId,
         options: LockOptions,
         get: Option<AttributeSelection>,
+        presence: Presence,
     ) -> Result<(LockGuard, Option<Session>), Error> {
         let request = v1::LockRequest {
             namespace: self.namespace.to_string(),
@@ -145,18 +144,15 @@ impl Client {
             ..v1::LockRequest::default()
         };
         let sent = Instant::now();
-        let taken = self.lock_within(self.caller.time().waiting(options.wait), request).await?;
+        let time = self.caller.time().waiting(options.wait);
+        let taken = self.lock_within(time, presence, request).await?;
         let position = position(taken.position);
         let session = taken.session.map(|session| Session::from_wire(session, position));
         let length = bounded(options.lease, taken.remaining_ms);
         let lease = Lease::new(self, id, taken.fence, options.lease, sent + length);
         // The lock may be as old as the call, of which nobody knows how long it was in line.
-        if sent.elapsed() > length / 3
-            && let Err(error) = lease.confirm().await
-        {
-            // As well as it can be: nobody else will.
-            let _ = lease.release().await;
-            return Err(error);
+        if sent.elapsed() > length / 3 {
+            confirmed(&lease, sent + time.longest()).await?;
         }
         Ok((LockGuard::new(lease, position), session))
     }
@@ -184,16 +180,17 @@ impl Client {
             fence: Some(fence),
             ..v1::LockRequest::default()
         };
-        self.lock_within(time, request).await
+        self.lock_within(time, Presence::given(), request).await
     }
 
     pub(crate) async fn lock_within(
         &self,
         time: Time,
+        presence: Presence,
         request: v1::LockRequest,
     ) -> Result<v1::LockResponse, Error> {
         let build = |id| Operation::Lock(v1::LockRequest { request_id: Some(id), ..request.clone() });
-        expect!(self.caller.mutate_within(time, request.encoded_len(), build).await?, Lock)
+        expect!(self.caller.mutate_within(time, presence, request.encoded_len(), build).await?, Lock)
     }
 
     /// Gives back a lock that is held without a [`LockGuard`].
@@ -221,5 +218,20 @@ impl Client {
             request_id: None,
         };
         Ok(position(SessionStore::break_lock(self, request).await?.position))
+    }
+}
+
+/// Makes sure that a lock is held, until `until` at most; else gives it back, on and on in the background.
+///
+/// # Errors
+/// Why it is not held; or that it may be, when that could not be known by then.
+async fn confirmed(lease: &Arc<Lease>, until: Instant) -> Result<(), Error> {
+    let Err(error) = lease.confirm(until).await else { return Ok(()) };
+    let lease = Arc::clone(lease);
+    // Nobody else will give it back.
+    let released = tokio::spawn(async move { is_free(&lease.release().await) });
+    match timeout_at(until, released).await {
+        Ok(Ok(true)) => Err(error.without_effect()),
+        _ => Err(Error::deadline(Some(error), true)),
     }
 }

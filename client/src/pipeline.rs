@@ -8,7 +8,7 @@ use quorate_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::{Answered, Broken, Queued};
-use crate::dialler::{Inbound, Outbound};
+use crate::dialler::{Inbound, Outbound, said};
 use crate::error::{Error, MESSAGE_TOO_LARGE};
 
 /// Operations in one message.
@@ -45,7 +45,7 @@ impl Ending {
     fn broken(status: &tonic::Status) -> Self {
         let error = Error::from_status(status);
         let too_large = (error.reason() == Some(MESSAGE_TOO_LARGE)).then_some(error);
-        Ending { reason: status.message().to_owned(), too_large }
+        Ending { reason: said(status), too_large }
     }
 
     /// What it means for each of those that wait. A node that finds a message too long reads neither that nor what
@@ -92,8 +92,15 @@ async fn send(outbound: &Outbound, queued: &mut mpsc::Receiver<Queued>, unanswer
         if queued.recv_many(&mut waiting, BATCH_MAX).await == 0 {
             return "no client uses it any more".into();
         }
-        let mut batch = Batch::default();
-        for Queued { mut operation, answer, claim } in waiting.drain(..) {
+        let (mut batch, mut cancel) = (Batch::default(), Vec::new());
+        for queued in waiting.drain(..) {
+            let (mut operation, answer, claim) = match queued {
+                Queued::Operation { operation, answer, claim } => (operation, answer, claim),
+                Queued::Cancel(claim) => {
+                    cancel.extend(claim.tag());
+                    continue;
+                }
+            };
             next_tag += 1;
             operation.tag = next_tag;
             let bytes = field_bytes(operation.encoded_len());
@@ -101,14 +108,21 @@ async fn send(outbound: &Outbound, queued: &mut mpsc::Receiver<Queued>, unanswer
                 return "the pipeline is closed".into();
             }
             // What its caller gave up, or withdrew, before it was sent is not sent.
-            if !answer.is_closed() && claim.take() {
+            if !answer.is_closed() && claim.take_for(next_tag) {
                 batch.push(operation, bytes, answer);
             }
         }
-        if !batch.send(outbound, unanswered).await {
+        if !batch.send(outbound, unanswered).await || !send_cancel(outbound, cancel).await {
             return "the pipeline is closed".into();
         }
     }
+}
+
+/// Tells the node of callers who have gone, unless there are none; `false` when the stream is closed. In a message of its
+/// own: the one with their operations may be as long as a message can be.
+async fn send_cancel(outbound: &Outbound, cancel: Vec<u64>) -> bool {
+    let message = v1::PipelineRequest { cancel, ..v1::PipelineRequest::default() };
+    message.cancel.is_empty() || outbound.send(message).await.is_ok()
 }
 
 /// What goes out as one message.
@@ -146,7 +160,8 @@ impl Batch {
                 unanswered.insert(operation.tag, Sent { answer, message_bytes: self.bytes, alone });
             }
         }
-        outbound.send(v1::PipelineRequest { operations: self.operations }).await.is_ok()
+        let message = v1::PipelineRequest { operations: self.operations, ..v1::PipelineRequest::default() };
+        outbound.send(message).await.is_ok()
     }
 }
 

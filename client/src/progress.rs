@@ -7,9 +7,13 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::handle::Opener;
+use crate::presence::Presence;
 
 /// A try that has no answer after this is made again, at another node if one leads by then.
 pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// No call takes longer, whatever its caller asks for: times must add up.
+pub(crate) const CALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +27,12 @@ pub(crate) struct Time {
 impl Time {
     /// As long, and so much longer.
     pub(crate) fn waiting(self, wait: Duration) -> Time {
-        Time { wait, ..self }
+        Time { wait: wait.min(CALL_MAX), ..self }
+    }
+
+    /// In all.
+    pub(crate) fn longest(self) -> Duration {
+        self.deadline.min(CALL_MAX) + self.wait.min(CALL_MAX)
     }
 }
 
@@ -33,6 +42,8 @@ pub(crate) struct Progress {
     /// No try that was taken is made again before this and [`TRY_TIMEOUT`] are over.
     pub(crate) wait: Duration,
     backoff: Backoff,
+    /// Of whoever waits for the outcome.
+    pub(crate) presence: Presence,
     /// A try was sent and may have been taken.
     pub(crate) maybe_applied: bool,
     pub(crate) last: Option<Error>,
@@ -42,9 +53,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(time: Time) -> Self {
-        let until = Instant::now() + time.deadline.saturating_add(time.wait);
+        let until = Instant::now() + time.longest();
         let backoff = Backoff::new();
-        Progress { until, wait: time.wait, backoff, maybe_applied: false, last: None, opener: None }
+        let presence = Presence::given();
+        Progress { until, wait: time.wait, backoff, presence, maybe_applied: false, last: None, opener: None }
     }
 
     /// There will be another try after `error`.
@@ -65,6 +77,11 @@ impl Progress {
         }
         tokio::time::sleep_until(next).await;
         Ok(())
+    }
+
+    /// Whether it is no use to go on: nobody waits for the outcome, and there is nothing to be ended.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.presence.has_gone() && !self.maybe_applied
     }
 
     pub(crate) fn expired(&mut self) -> Error {

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::consistency;
 use crate::error::Error;
 use crate::id::SessionId;
+use crate::presence::attended;
 
 /// The wire's own requests, through the same tries. The `request_id` is set here; one that is given is replaced.
 impl SessionStore for Client {
@@ -61,10 +62,27 @@ impl SessionStore for Client {
         expect!(self.caller.mutate(request.encoded_len(), build).await?, TouchMany)
     }
 
-    /// A lock that is granted when its caller has gone is held until its lease ends; see [`Client::lock`].
+    /// A caller who goes away leaves the line. A lock that was granted just then is given back as well as it can be, and
+    /// else held until its lease ends; see [`Client::lock`].
     async fn lock(&self, request: v1::LockRequest) -> Result<v1::LockResponse, Error> {
-        let wait = Duration::from_millis(request.wait_ms);
-        self.lock_within(self.caller.time().waiting(wait), request).await
+        let client = self.clone();
+        attended(async move |presence| {
+            let time = client.caller.time().waiting(Duration::from_millis(request.wait_ms));
+            let unlock = v1::UnlockRequest {
+                namespace: request.namespace.clone(),
+                id: request.id.clone(),
+                ..v1::UnlockRequest::default()
+            };
+            let renewal = request.fence.is_some();
+            let locked = client.lock_within(time, presence.clone(), request).await?;
+            if presence.has_gone() && !renewal {
+                // Nobody is there to be told of a failure.
+                let unlock = v1::UnlockRequest { fence: locked.fence, ..unlock };
+                let _ = SessionStore::unlock(&client, unlock).await;
+            }
+            Ok(locked)
+        })
+        .await
     }
 
     async fn unlock(&self, request: v1::UnlockRequest) -> Result<v1::UnlockResponse, Error> {

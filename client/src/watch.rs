@@ -32,7 +32,8 @@ impl Default for WatchOptions {
 }
 
 impl WatchOptions {
-    /// All events from now on, with the last attributes of sessions that end.
+    /// All events from now on, with the last attributes of sessions that end. Now is where the leader is: what was
+    /// acknowledged before is not told, what happens from then on is, whichever node tells it.
     pub fn new() -> Self {
         Self::default()
     }
@@ -100,7 +101,8 @@ impl Client {
     /// after that comes.
     ///
     /// # Errors
-    /// `OutOfRange`, `NotFound`, `InvalidArgument`; `Unavailable` when no node took it before the client's deadline.
+    /// `OutOfRange`, `NotFound`, `InvalidArgument`; `Unavailable` when no node took it before the client's deadline, or no
+    /// leader could say by then where now is.
     pub async fn watch(&self, options: WatchOptions) -> Result<Watch, Error> {
         let request = options.into_wire(self.namespace.to_string());
         let watcher = Watcher::begin(Arc::clone(&self.caller), request).await?;

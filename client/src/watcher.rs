@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_proto::v1;
+use quorate_proto::v1::operation::Operation;
 use quorate_proto::v1::sessions_client::SessionsClient;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Streaming;
 
 use crate::backoff::Backoff;
-use crate::call::Caller;
+use crate::call::{Caller, Route, unexpected};
 use crate::cursor::Cursor;
 use crate::dialler::explain;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+use crate::position::Position;
 
 /// Pauses between tries to find a node that takes the watch.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
@@ -43,6 +45,10 @@ impl Watcher {
     /// Finds a node that takes the watch, within the client's deadline.
     pub(crate) async fn begin(caller: Arc<Caller>, request: v1::WatchRequest) -> Result<Self, Error> {
         let until = Instant::now() + caller.deadline();
+        let mut request = request;
+        if request.after.is_none() {
+            request.after = Some(now(&caller, &request.namespace).await?.into());
+        }
         let cursor = Arc::new(Mutex::new(request.after.map(Cursor::from)));
         let backoff = Backoff::between(PAUSE_FIRST, PAUSE_MAX);
         let (line, events, reach) = (None, VecDeque::new(), None);
@@ -139,10 +145,10 @@ impl Watcher {
                 .await
                 .map_err(|error| unavailable(format!("cannot reach {address}: {}", explain(&error))))?;
             let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-            let taken = client.watch(request).await;
-            let mut line = taken.map_err(|status| Error::from_status(&status))?.into_inner();
+            let refused = |status| Error::from_status(&status).at(&address);
+            let mut line = client.watch(request).await.map_err(refused)?.into_inner();
             // Comes at once, and says from where on.
-            let first = line.message().await.map_err(|status| Error::from_status(&status))?;
+            let first = line.message().await.map_err(refused)?;
             let first = first.ok_or_else(|| unavailable(format!("{address} ended the watch")))?;
             Ok((line, first))
         };
@@ -160,6 +166,16 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// Where the leader is, behind all that was acknowledged so far. The node that takes the watch may not have come so far:
+/// it would tell what happened before, and might not know the namespace yet.
+async fn now(caller: &Caller, namespace: &str) -> Result<Cursor, Error> {
+    let name = if namespace.is_empty() { "default" } else { namespace }.to_owned();
+    let operation = Operation::GetNamespace(v1::GetNamespaceRequest { name });
+    let got = expect!(caller.read(operation, Route::Leader).await?, GetNamespace)?;
+    let position = got.position.ok_or_else(|| unexpected().without_effect())?;
+    Ok(Cursor::from(Position::from(position)))
 }
 
 fn unavailable(why: impl Into<Box<str>>) -> Error {

@@ -6,7 +6,8 @@ use crate::fake::{Cluster, Fault, Node, builder, client, eventually};
 use quorate_client::{
     AttributeSelection, Client, ErrorKind, LockGuard, LockOptions, NewSession, SessionId, Write,
 };
-use quorate_proto::v1::RequestId;
+use quorate_proto::SessionStore;
+use quorate_proto::v1::{self, RequestId};
 use tonic::Code;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -259,6 +260,8 @@ async fn a_lock_that_was_waited_for_is_confirmed_before_it_is_handed_out() {
 #[tokio::test]
 async fn a_caller_that_gives_up_waiting_does_not_keep_the_lock() {
     let (cluster, node, client, id) = cluster().await;
+    // It was granted before the node hears of it.
+    node.ignore_cancels();
     node.script([Fault::Hold]);
     let attempts = cluster.attempts().len();
     let given_up = client.lock(&id, LockOptions::new().lease(LONG).wait(Duration::from_secs(30)));
@@ -271,6 +274,98 @@ async fn a_caller_that_gives_up_waiting_does_not_keep_the_lock() {
     node.release();
     eventually(|| cluster.look(|state| state.effects.len()) >= effects + 2).await;
     assert!(!is_held(&cluster, &id), "taken and given back");
+}
+
+/// Asks for the lock, and gives up once the node has the request; its id.
+async fn give_up_waiting(cluster: &Cluster, client: &Client, id: &SessionId) -> RequestId {
+    let attempts = cluster.attempts().len();
+    let given_up = client.lock(id, LockOptions::new().lease(LONG).wait(Duration::from_secs(30)));
+    tokio::select! {
+        _ = given_up => panic!("it is held"),
+        () = eventually(|| cluster.attempts().len() > attempts) => {}
+    }
+    cluster.attempts()[attempts].request.expect("a mutation")
+}
+
+/// How often this request was sent.
+fn sent(cluster: &Cluster, request: RequestId) -> usize {
+    let attempts = cluster.attempts();
+    let of = |id: &RequestId| (id.client, id.sequence) == (request.client, request.sequence);
+    attempts.iter().filter_map(|attempt| attempt.request.as_ref()).filter(|id| of(id)).count()
+}
+
+/// Until the client has done with this request: a request id behind it tells.
+async fn until_over(cluster: &Cluster, client: &Client, request: RequestId) {
+    let missing = SessionId::random();
+    let over = async {
+        loop {
+            let next = client.lock(&missing, LockOptions::new().wait(LONG)).await;
+            assert_eq!(next.expect_err("no such session").kind(), ErrorKind::NotFound);
+            let last = cluster.attempts().pop().and_then(|attempt| attempt.request).expect("a mutation");
+            if last.client == request.client && last.lowest_unanswered > request.sequence {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), over).await.expect("the client goes on with it");
+}
+
+/// Others would wait behind it for as long as it was ready to.
+#[tokio::test]
+async fn a_caller_that_gives_up_waiting_leaves_the_line_at_once() {
+    let (cluster, node, client, id) = cluster().await;
+    node.script([Fault::Hold]);
+    let request = give_up_waiting(&cluster, &client, &id).await;
+    eventually(|| node.cancelled() == 1).await;
+    until_over(&cluster, &client, request).await;
+    assert_eq!((sent(&cluster, request), node.cancelled()), (1, 1));
+    assert!(!is_held(&cluster, &id));
+}
+
+#[tokio::test]
+async fn so_does_a_caller_of_the_wires_own_request() {
+    let (cluster, node, client, id) = cluster().await;
+    node.script([Fault::Hold]);
+    let attempts = cluster.attempts().len();
+    let request =
+        v1::LockRequest { id: id.reveal().to_owned(), wait_ms: 30_000, ..v1::LockRequest::default() };
+    tokio::select! {
+        _ = SessionStore::lock(&client, request) => panic!("it is held"),
+        () = eventually(|| cluster.attempts().len() > attempts) => {}
+    }
+    eventually(|| node.cancelled() == 1).await;
+}
+
+/// What a try may have begun before its stream broke is asked for again only to be ended.
+#[tokio::test]
+async fn a_caller_that_has_gone_does_not_wait_again_after_its_stream_broke() {
+    let (cluster, node, client, id) = cluster().await;
+    node.ignore_cancels();
+    node.script([Fault::Hold]);
+    let request = give_up_waiting(&cluster, &client, &id).await;
+    eventually(|| node.cancelled() == 1).await;
+    node.heed_cancels();
+    node.script([Fault::DropBefore]);
+    client.touch(&id).await.expect("touched over another stream");
+    until_over(&cluster, &client, request).await;
+    assert_eq!(sent(&cluster, request), 2);
+    eventually(|| node.cancelled() == 2).await;
+    assert!(!is_held(&cluster, &id));
+}
+
+#[tokio::test]
+async fn what_never_reached_a_leader_is_not_sent_when_its_caller_has_gone() {
+    let (cluster, node, client, id) = cluster().await;
+    // So that there is a handle for calls that wait.
+    let missing = client.lock(&SessionId::random(), LockOptions::new().wait(LONG)).await;
+    assert_eq!(missing.expect_err("no such session").kind(), ErrorKind::NotFound);
+    node.always(Fault::Redirect(None));
+    let request = give_up_waiting(&cluster, &client, &id).await;
+    node.always(Fault::None);
+    until_over(&cluster, &client, request).await;
+    let effects = cluster.look(|state| state.effects.clone());
+    let of = |id: &RequestId| (id.client, id.sequence) == (request.client, request.sequence);
+    assert!(!effects.iter().any(|(id, _)| id.as_ref().is_some_and(of)), "it was locked for nobody");
 }
 
 #[tokio::test]
@@ -296,6 +391,101 @@ async fn many_calls_that_wait_hold_no_others_back() {
     assert_eq!(cluster.look(|state| state.opened), 3, "one handle, and two for calls that wait");
     node.release();
     assert!(!stuck.await.expect("no panic").expect("locked").is_lost());
+}
+
+/// As by a timeout around it, while the cluster elects a leader.
+#[tokio::test]
+async fn an_unlock_that_is_given_up_gives_the_lock_back_all_the_same() {
+    let (cluster, node, client, id) = cluster().await;
+    // Longer than any test waits.
+    let guard = locked(&client, &id, LONG * 30).await;
+    node.always(Fault::Redirect(None));
+    let attempts = cluster.attempts().len();
+    tokio::select! {
+        _ = guard.unlock() => panic!("nobody leads"),
+        () = eventually(|| cluster.attempts().len() > attempts) => {}
+    }
+    node.always(Fault::None);
+    eventually(|| !is_held(&cluster, &id)).await;
+}
+
+/// Nobody else would give it back, and its caller must not take it for free.
+#[tokio::test]
+async fn a_lock_that_was_granted_and_cannot_be_confirmed_may_have_taken_effect() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let deadline = Duration::from_secs(3);
+    let client = builder(&[&node]).deadline(deadline).build().expect("valid");
+    let id = session(&client).await;
+    // As if it had waited for most of its lease.
+    cluster.change(|state| state.locks.remaining_ms = Some(0));
+    node.script([Fault::None]);
+    node.always(Fault::Redirect(None));
+    let begun = Instant::now();
+    let error = client.lock(&id, LockOptions::new().lease(LONG)).await.expect_err("it cannot be confirmed");
+    assert!(begun.elapsed() < deadline * 2, "{:?}", begun.elapsed());
+    assert!(is_held(&cluster, &id));
+    assert!(error.may_have_taken_effect() && !error.is_retryable(), "{error}");
+    node.always(Fault::None);
+    eventually(|| !is_held(&cluster, &id)).await;
+}
+
+/// One that was given back, or never held, is told as what it is.
+#[tokio::test]
+async fn a_lock_that_was_lost_before_it_could_be_confirmed_has_no_effect() {
+    let (cluster, node, client, id) = cluster().await;
+    cluster.change(|state| state.locks.remaining_ms = Some(0));
+    node.script([Fault::None, Fault::Refuse(Code::FailedPrecondition, "STALE_FENCE", vec![])]);
+    let error = client.lock(&id, LockOptions::new().lease(LONG)).await.expect_err("lost meanwhile");
+    assert_eq!(error.kind(), ErrorKind::LockLost);
+    assert!(!error.may_have_taken_effect(), "{error}");
+}
+
+#[tokio::test]
+async fn a_guard_whose_write_gives_the_lock_back_holds_it_no_longer() {
+    let (cluster, node, client, id) = cluster().await;
+    let guard = locked(&client, &id, LONG).await;
+    guard.write(Write::keep().principal("x").release()).await.expect("written");
+    assert!(guard.is_lost() && !is_held(&cluster, &id));
+    let lost = guard.lost().await;
+    assert_eq!(lost.kind(), ErrorKind::LockLost, "{lost}");
+    let next = locked(&client, &id, LONG).await;
+    drop(guard);
+    assert!(!next.is_lost());
+    // Refused, it is still held.
+    let refused = next.write(Write::keep().if_version(99).release()).await.expect_err("another version");
+    assert!(matches!(refused.kind(), ErrorKind::VersionConflict { .. }) && !next.is_lost(), "{refused}");
+    // Of unknown outcome: the servers know whether it is.
+    let forgotten =
+        || Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![("maybe_applied", "true")]);
+    node.script([Fault::DropBefore, forgotten()]);
+    next.write(Write::keep().release()).await.expect_err("nobody can know");
+    assert!(!next.is_lost() && is_held(&cluster, &id), "it was not written");
+    node.script([Fault::DropAfter, forgotten()]);
+    next.write(Write::keep().release()).await.expect_err("nobody can know");
+    assert!(next.is_lost() && !is_held(&cluster, &id), "it was written");
+}
+
+/// While it is not known which id a session has, and after that was found out.
+#[tokio::test]
+async fn a_write_under_the_lock_costs_one_operation_also_after_an_unknown_rename() {
+    let (cluster, node, client, id) = cluster().await;
+    let guard = locked(&client, &id, LONG).await;
+    let forgotten =
+        || Fault::Refuse(Code::FailedPrecondition, "UNKNOWN_CLIENT", vec![("maybe_applied", "true")]);
+    for fault in [Fault::DropAfter, Fault::DropBefore] {
+        node.script([fault.clone(), forgotten()]);
+        guard.regenerate().await.expect_err("nobody can know");
+        guard.write(Write::keep().principal("x")).await.expect("the live id is found");
+        let before = cluster.attempts().len();
+        for n in 0..10 {
+            guard.write(Write::replace([("n", n.to_string())])).await.expect("written");
+        }
+        assert_eq!(cluster.attempts().len(), before + 10, "{fault:?}");
+    }
+    let id = guard.id();
+    guard.unlock().await.expect("unlocked");
+    assert!(!is_held(&cluster, &id));
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::fake::{Cluster, Fault, builder, client};
 use quorate_client::{
-    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, NewSession, Patch, Position, SessionId,
-    Write,
+    AttributeSelection, Client, Consistency, ErrorKind, GetOptions, LockOptions, NewSession, Patch, Position,
+    SessionId, WatchOptions, Write,
 };
 use quorate_proto::SessionStore;
 use quorate_proto::v1;
@@ -27,6 +27,70 @@ async fn mute() -> (TcpListener, String) {
 /// How many attempts reached the node at `address`.
 fn attempts_at(cluster: &Cluster, address: &str) -> usize {
     cluster.attempts().iter().filter(|attempt| attempt.node == address).count()
+}
+
+/// There is no TLS yet: what asks for it must not be sent in the clear.
+#[tokio::test]
+async fn an_endpoint_that_asks_for_tls_or_names_no_port_is_refused() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let builder = |endpoint: String| Client::builder().endpoints([node.address(), endpoint]);
+    for (endpoint, why) in [
+        (format!("https://{}", node.address()), "TLS is not supported yet"),
+        (format!("ftp://{}", node.address()), "host:port"),
+        ("127.0.0.1".to_owned(), "host:port"),
+        ("http://127.0.0.1".to_owned(), "host:port"),
+        ("http://127.0.0.1/".to_owned(), "host:port"),
+    ] {
+        let error = builder(endpoint.clone()).build().expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{endpoint}");
+        assert!(error.to_string().contains(&endpoint) && error.to_string().contains(why), "{error}");
+        assert!(builder(endpoint).connect().await.is_err());
+    }
+    let client = builder(format!("http://{}/", node.address())).build().expect("taken");
+    let options = GetOptions { node: Some(format!("https://{}", node.address())), ..GetOptions::default() };
+    let error = client.get_with(&SessionId::random(), options).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+}
+
+/// `Duration::MAX` is how people write "no limit".
+#[tokio::test]
+async fn no_duration_is_too_long() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let max = Duration::MAX;
+    let builder = builder(&[&node]).deadline(max).connect_timeout(max).keep_alive(max);
+    let client = builder.connect().await.expect("connected");
+    let id = client.create(NewSession::new().idle_timeout(max)).await.expect("created").id;
+    let guard = client.lock(&id, LockOptions::new().lease(max).wait(max)).await.expect("locked");
+    guard.write(Write::keep()).await.expect("written");
+    let stale = GetOptions { consistency: Consistency::Stale(max), ..GetOptions::default() };
+    client.get_with(&id, stale).await.expect("read");
+    client.watch(WatchOptions::new()).await.expect("watching");
+    assert!(client.status().await.iter().all(|(_, status)| status.is_ok()));
+    client.renew_lock(&id, guard.fence(), max).await.expect("renewed");
+    guard.unlock().await.expect("unlocked");
+}
+
+/// A node that waits for it is well.
+#[tokio::test]
+async fn a_position_that_is_not_reached_in_time_is_told_as_that() {
+    let cluster = Cluster::default();
+    let (one, other) = (cluster.node().await, cluster.node().await);
+    let client = builder(&[&one, &other]).deadline(Duration::from_millis(300)).build().expect("valid");
+    let id = client.create(NewSession::new()).await.expect("created").id;
+    one.always(Fault::Silent);
+    other.always(Fault::Silent);
+    let consistency = Consistency::AtLeast(Position { cluster: 7, index: 99 });
+    let options = GetOptions { consistency, ..GetOptions::default() };
+    let error = client.get_with(&id, options).await.expect_err("it is never reached");
+    assert_eq!(
+        (error.kind(), error.reason()),
+        (ErrorKind::Deadline, Some("POSITION_NOT_REACHED")),
+        "{error}"
+    );
+    assert!(error.is_retryable() && !error.may_have_taken_effect());
+    assert!(error.to_string().contains("position"), "{error}");
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::fake::{Cluster, Node, builder, client, eventually};
-use quorate_client::{Cursor, ErrorKind, Event, EventKind, Watch, WatchOptions};
+use crate::fake::{Cluster, Fault, Node, builder, client, eventually};
+use quorate_client::{Cursor, ErrorKind, Event, EventKind, PolicyChange, Watch, WatchOptions};
 use tonic::Status;
 
 async fn versions(watch: &mut Watch, n: usize) -> Vec<u64> {
@@ -54,8 +54,53 @@ async fn a_watch_goes_on_at_another_node_without_gap_or_repetition() {
     assert_eq!(versions(&mut watch, rest.len()).await, rest);
     let nodes = watches(&cluster);
     assert!(nodes.contains(&one.address()) && nodes.contains(&other.address()), "{nodes:?}");
-    assert_eq!(after(&cluster, 0), None, "from now on");
-    assert!((1..nodes.len()).all(|nth| after(&cluster, nth).is_some()), "resumed each time");
+    assert!((0..nodes.len()).all(|nth| after(&cluster, nth).is_some()), "resumed each time");
+}
+
+/// A node that lags knows neither a new namespace nor what was acknowledged: from now on is from where the leader is.
+#[tokio::test]
+async fn a_watch_begins_at_the_leaders_position_whichever_node_takes_it() {
+    let (cluster, leader, behind) = two().await;
+    behind.follow(&leader);
+    cluster.change(|state| {
+        state.feed.happen(6);
+        state.feed.behind.push(behind.address());
+    });
+    let client = client(&[&leader, &behind]);
+    for round in 0..4 {
+        let mut watch = client.watch(WatchOptions::new()).await.expect("taken by any node");
+        cluster.change(|state| state.feed.happen(2));
+        assert_eq!(versions(&mut watch, 2).await, [6 + round * 2, 7 + round * 2]);
+    }
+    assert!(watches(&cluster).contains(&behind.address()), "it was asked too");
+    let missing = client.with_namespace("nowhere").watch(WatchOptions::new()).await.expect_err("not there");
+    assert_eq!((missing.kind(), missing.reason()), (ErrorKind::NotFound, Some("UNKNOWN_NAMESPACE")));
+}
+
+/// Not from wherever the node that takes it may be.
+#[tokio::test]
+async fn without_a_leader_a_watch_from_now_on_is_unavailable() {
+    let (cluster, one, other) = two().await;
+    let client = builder(&[&one, &other]).deadline(Duration::from_millis(300)).build().expect("valid");
+    one.always(Fault::Redirect(None));
+    other.always(Fault::Redirect(None));
+    let error = client.watch(WatchOptions::new()).await.expect_err("nobody knows what now is");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.is_retryable() && watches(&cluster).is_empty());
+    cluster.change(|state| state.feed.happen(2));
+    let first = Cursor { position: quorate_client::Position { cluster: 7, index: 100 }, ordinal: Some(0) };
+    let mut watch = client.watch(WatchOptions::new().after(first)).await.expect("any node takes this one");
+    assert_eq!(versions(&mut watch, 1).await, [1]);
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_a_watch_is_named() {
+    let cluster = Cluster::default();
+    let node = cluster.node().await;
+    let client = builder(&[&node]).deadline(Duration::from_millis(300)).build().expect("valid");
+    node.refuse_watches(Some(Status::unavailable("")));
+    let error = client.watch(WatchOptions::new()).await.expect_err("refused").to_string();
+    assert!(error.contains(&node.address()) && error.contains("Unavailable"), "{error}");
 }
 
 #[tokio::test]
@@ -181,6 +226,7 @@ async fn options_reach_the_node_and_a_watch_ends_with_its_reader() {
     let node = cluster.node().await;
     let options = WatchOptions::new().kinds([EventKind::Deleted, EventKind::Expired]).principal("alice");
     let client = client(&[&node]).with_namespace("shop");
+    client.create_namespace("shop", PolicyChange::new()).await.expect("created");
     let shown = format!("{options:?}");
     let mut watch = client.watch(options.without_attributes()).await.expect("watching");
     let asked = cluster.look(|state| state.feed.watches[0].1.clone());

@@ -244,7 +244,9 @@ impl<B: Backend> Executor<B> {
             let applied = this.propose(command, stake).await?;
             match lock::taken(&this.backend, locking, applied)? {
                 Taken::Answered(answer) => Ok(answer),
-                Taken::Queued(place) => place.wait(this.backend, deadline, gone).await,
+                Taken::Queued(place) => {
+                    place.wait(this.backend, deadline, gone, CancellationToken::new()).await
+                }
             }
         };
         if waits { lock::attended(take).await } else { take(CancellationToken::new()).await }

@@ -123,13 +123,14 @@ fn held<B: Backend>(backend: &B, locking: &Locking, fence: Fence) -> Result<Answ
 }
 
 impl Place {
-    /// Waits for the turn, at most until a little before `deadline`, and takes the lock. `gone`: nobody waits for the
-    /// answer any more.
+    /// Waits for the turn, at most until a little before `deadline` or until it is `withdrawn`, and takes the lock.
+    /// `gone`: nobody waits for the answer any more.
     pub(crate) async fn wait<B: Backend>(
         self,
         backend: B,
         deadline: Instant,
         gone: CancellationToken,
+        withdrawn: CancellationToken,
     ) -> Result<Answer, Unserved> {
         // Before the first look, so that what happens after it wakes.
         let turn = backend.lock_waits().listen(self.fence);
@@ -150,6 +151,12 @@ impl Place {
                 return Err(self.deposed(&backend));
             }
             let end = latest.min(Instant::now() + left);
+            let over = async {
+                tokio::select! {
+                    () = withdrawn.cancelled() => {}
+                    () = tokio::time::sleep_until(end) => {}
+                }
+            };
             tokio::select! {
                 biased;
                 () = turn.woken() => {}
@@ -158,7 +165,7 @@ impl Place {
                     abandon(backend, self.waiter(), self.locking.stake).await;
                     return Err(reasons::deadline(true, self.locking.stake).into());
                 }
-                () = tokio::time::sleep_until(end) => {
+                () = over => {
                     drop(turn);
                     // The same call, sent again, may wait on.
                     let leaves = !backend.lock_waits().is_awaited(self.fence);
@@ -227,7 +234,7 @@ impl Place {
         Ok(answer)
     }
 
-    /// The time is up. The turn may come at this very moment: then the lock is taken rather than lost.
+    /// The time is up, or the caller has gone and said so. The turn may come at this very moment: then the lock is taken rather than lost.
     async fn give_up<B: Backend>(&self, backend: &B, leaves: bool) -> Result<Answer, Unserved> {
         let mut commands = vec![Command::ClaimLock(self.waiter())];
         if leaves {

@@ -33,6 +33,7 @@
 //! | leadership lost after the append, leader lost after the forward | `UNAVAILABLE` | `OUTCOME_UNKNOWN` | with a request id, or a read | a mutation: yes |
 //! | this node stops | `UNAVAILABLE` | `STOPPING` | with a request id, or a read | a mutation: yes |
 //! | out of time | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED` | with a request id, or a read | a mutation that was submitted: yes |
+//! | a lock that was forwarded, given up by its caller | `CANCELLED` | `WITHDRAWN` | with a request id | yes |
 //! | position not reached in time | `DEADLINE_EXCEEDED` | `POSITION_NOT_REACHED` | yes | no |
 //! | a fault of ours | `INTERNAL` | `INTERNAL` | no | yes |
 
@@ -271,6 +272,12 @@ pub(crate) fn deadline(submitted: bool, stake: Stake) -> Failure {
     };
     let failure = Failure::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message);
     if submitted { stake.unclear(failure) } else { Failure { retryable: true, ..failure } }
+}
+
+/// Given up by its caller while it was under way.
+pub(crate) fn withdrawn(stake: Stake) -> Failure {
+    let message = "its caller gave it up before the outcome was known";
+    stake.unclear(Failure::new(Code::Cancelled, "WITHDRAWN", message))
 }
 
 /// Definitely not applied: too much is going on.

@@ -170,7 +170,7 @@ async fn the_transports_own_errors_are_explained_too() {
         timeout_ms: 0,
         operation: Some(v1::operation::Operation::Create(large)),
     }];
-    let stream = tokio_stream::iter([v1::PipelineRequest { operations }]);
+    let stream = tokio_stream::iter([v1::PipelineRequest { operations, ..Default::default() }]);
     let mut answers = SessionsClient::new(channel).pipeline(stream).await.unwrap().into_inner();
     let status = answers.message().await.unwrap_err();
     assert_eq!(reason(&status), "MESSAGE_TOO_LARGE");
@@ -236,8 +236,8 @@ async fn a_message_of_too_many_operations_ends_its_stream() {
         timeout_ms: 0,
         operation: Some(v1::operation::Operation::Create(v1::CreateRequest::default())),
     };
-    let good = v1::PipelineRequest { operations: vec![create(1)] };
-    let bad = v1::PipelineRequest { operations: vec![v1::Operation::default(); 4_097] };
+    let good = v1::PipelineRequest { operations: vec![create(1)], ..Default::default() };
+    let bad = v1::PipelineRequest { operations: vec![v1::Operation::default(); 4_097], ..Default::default() };
     let stream = tokio_stream::iter([good, bad]);
     let mut answers = SessionsClient::new(channel).pipeline(stream).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().answers.len(), 1, "what came before is answered");

@@ -339,7 +339,8 @@ async fn pipelined(stub: &SessionsClient<Channel>, operation: Option<Wire>) -> R
         async move {
             let operations = vec![v1::Operation { tag: 77, timeout_ms: 0, operation }];
             // An empty message in front: it means nothing and must do nothing.
-            let messages = [v1::PipelineRequest::default(), v1::PipelineRequest { operations }];
+            let messages =
+                [v1::PipelineRequest::default(), v1::PipelineRequest { operations, ..Default::default() }];
             let mut answers = stub.pipeline(tokio_stream::iter(messages)).await?.into_inner();
             let message = answers.message().await?.ok_or_else(|| Status::internal("the stream ended"))?;
             let answer = message.answers.into_iter().next().ok_or_else(|| Status::internal("no answer"))?;
@@ -391,7 +392,7 @@ async fn bad_input_gets_a_clear_error_and_changes_nothing() -> Outcome {
 
     // Two bytes each, and far more in memory: the stream ends before they are decoded.
     let operations = vec![v1::Operation::default(); 2_000_000];
-    let stream = tokio_stream::iter([v1::PipelineRequest { operations }]);
+    let stream = tokio_stream::iter([v1::PipelineRequest { operations, ..Default::default() }]);
     let mut answers = direct.clone().pipeline(stream).await?.into_inner();
     let refused = answers.message().await.err().ok_or("two million operations were taken")?;
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "TOO_MANY_OPERATIONS"));

@@ -104,8 +104,10 @@ async fn a_pipeline_through_a_follower_answers_every_tag_in_order_per_session() 
     operations.push(v1::Operation { tag: 2 + WRITES, timeout_ms: 0, operation: Some(Wire::Get(get)) });
     let wanted: BTreeSet<u64> = (1..=2 + WRITES).collect();
     // In several messages, so that order across messages is tested too.
-    let messages: Vec<_> =
-        operations.chunks(7).map(|chunk| v1::PipelineRequest { operations: chunk.to_vec() }).collect();
+    let messages: Vec<_> = operations
+        .chunks(7)
+        .map(|chunk| v1::PipelineRequest { operations: chunk.to_vec(), ..Default::default() })
+        .collect();
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let mut answers = stub(&cluster, follower).await?.pipeline(requests).await?.into_inner();

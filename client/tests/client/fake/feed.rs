@@ -14,6 +14,8 @@ pub(crate) struct Feed {
     events: Vec<v1::Event>,
     /// Events below this index are not kept.
     pub(crate) oldest: u64,
+    /// These nodes do not know the namespace yet: they refuse watches that wait for no position.
+    pub(crate) behind: Vec<String>,
     /// Which node took which watch.
     pub(crate) watches: Vec<(String, v1::WatchRequest)>,
     happened: watch::Sender<usize>,
@@ -21,7 +23,8 @@ pub(crate) struct Feed {
 
 impl Default for Feed {
     fn default() -> Self {
-        Feed { events: Vec::new(), oldest: 0, watches: Vec::new(), happened: watch::Sender::new(0) }
+        let (events, behind, watches) = Default::default();
+        Feed { events, oldest: 0, behind, watches, happened: watch::Sender::new(0) }
     }
 }
 
@@ -49,6 +52,11 @@ impl Feed {
             });
         }
         self.happened.send_replace(self.events.len());
+    }
+
+    /// Behind all events so far.
+    pub(super) fn now(&self) -> u64 {
+        self.events.len().checked_sub(1).map_or(0, |last| place(last).0)
     }
 
     /// How many events are at or before `after`.
@@ -110,6 +118,9 @@ impl Node {
             return Err(refused);
         }
         let state = self.state();
+        if request.after.is_none() && state.feed.behind.contains(&self.address()) {
+            return Err(refusal(Code::NotFound, "UNKNOWN_NAMESPACE", &[]));
+        }
         let index = request.after.and_then(|after| after.position).map(|position| position.index);
         let oldest = state.feed.oldest.to_string();
         if index.is_some_and(|index| index < state.feed.oldest) {

@@ -25,6 +25,8 @@ pub(crate) struct Locks {
     fence: u64,
     /// Renewals that were granted.
     pub(crate) renewals: usize,
+    /// What is left of a lease that is told, whatever is.
+    pub(crate) remaining_ms: Option<u64>,
 }
 
 impl Locks {
@@ -88,7 +90,7 @@ impl State {
         let session = request.get.then_some(session);
         Answer::Lock(v1::LockResponse {
             fence,
-            remaining_ms: request.lease_ms,
+            remaining_ms: self.locks.remaining_ms.unwrap_or(request.lease_ms),
             position: self.position(),
             session,
         })

@@ -46,10 +46,10 @@ impl State {
                 self.namespaces.insert(put.name.clone(), put.policy.unwrap_or_default());
                 Answer::PutNamespace(v1::PutNamespaceResponse { created: !known, position: self.position() })
             }
-            Operation::GetNamespace(get) => match self.namespaces.get(&get.name) {
+            Operation::GetNamespace(get) => match self.policy(&get.name) {
                 Some(policy) => Answer::GetNamespace(v1::GetNamespaceResponse {
-                    namespace: Some(self.namespace(&get.name, policy)),
-                    position: self.position(),
+                    namespace: Some(self.namespace(&get.name, &policy)),
+                    position: Some(v1::Position { cluster: 7, index: self.feed.now() }),
                 }),
                 None => error(Code::NotFound, "UNKNOWN_NAMESPACE", &[]),
             },
@@ -69,6 +69,12 @@ impl State {
             }
             _ => error(Code::Unimplemented, "UNKNOWN", &[]),
         }
+    }
+
+    /// `default` is always there.
+    fn policy(&self, name: &str) -> Option<v1::Policy> {
+        let known = self.namespaces.get(name).copied();
+        known.or_else(|| (name == "default").then(v1::Policy::default))
     }
 
     fn namespace(&self, name: &str, policy: &v1::Policy) -> v1::Namespace {

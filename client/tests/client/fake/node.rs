@@ -56,6 +56,10 @@ struct Inner {
     mute_status: AtomicBool,
     /// Whether OpenClient is held like [`Fault::Hold`].
     holds_open: AtomicBool,
+    /// Tags that were cancelled.
+    cancelled: watch::Sender<Vec<u64>>,
+    /// Whether it is a node that knows of no cancelling.
+    ignores_cancels: AtomicBool,
     /// Operations per message received.
     messages: Mutex<Vec<usize>>,
     /// Messages that could not be read.
@@ -91,6 +95,8 @@ impl Node {
             held: Mutex::default(),
             mute_status: AtomicBool::new(false),
             holds_open: AtomicBool::new(false),
+            cancelled: watch::Sender::new(Vec::new()),
+            ignores_cancels: AtomicBool::new(false),
             messages: Mutex::default(),
             unread: AtomicUsize::new(0),
             breaks: watch::Sender::new(0),
@@ -138,6 +144,20 @@ impl Node {
     /// Lets everything held go on.
     pub(crate) fn release(&self) {
         self.inner.released.send_replace(true);
+    }
+
+    /// Has it take no notice of callers who have gone, as a node that has granted what they asked for.
+    pub(crate) fn ignore_cancels(&self) {
+        self.inner.ignores_cancels.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn heed_cancels(&self) {
+        self.inner.ignores_cancels.store(false, Ordering::Relaxed);
+    }
+
+    /// How many tags were cancelled.
+    pub(crate) fn cancelled(&self) -> usize {
+        self.inner.cancelled.borrow().len()
     }
 
     /// Breaks every watch that it serves.
@@ -261,10 +281,16 @@ impl Node {
 
     async fn serve_later(&self, tag: u64, operation: Operation, sender: Sender) {
         let mut released = self.inner.released.subscribe();
-        if released.wait_for(|released| *released).await.is_ok() {
-            let answered = self.inner.state.lock().apply(&operation);
-            answer_one(&sender, tag, Some(answered)).await;
-        }
+        let mut cancelled = self.inner.cancelled.subscribe();
+        let ignores = self.inner.ignores_cancels.load(Ordering::Relaxed);
+        let released = async { released.wait_for(|released| *released).await.is_ok() };
+        // Tags are one stream's: tests that cancel have one at a time.
+        let gone = async { cancelled.wait_for(|tags| !ignores && tags.contains(&tag)).await.is_ok() };
+        let answer = tokio::select! {
+            _ = released => self.inner.state.lock().apply(&operation),
+            _ = gone => error(Code::Aborted, "LOCKED", &[]),
+        };
+        answer_one(&sender, tag, Some(answer)).await;
     }
 
     async fn pump(self, mut incoming: Streaming<v1::PipelineRequest>, sender: Sender) {
@@ -280,13 +306,16 @@ impl Node {
                     return;
                 }
             };
-            self.inner.messages.lock().push(message.operations.len());
+            if !message.operations.is_empty() {
+                self.inner.messages.lock().push(message.operations.len());
+            }
             for operation in message.operations {
                 if let Err(status) = self.serve(operation, &sender).await {
                     let _ = sender.send(Err(status)).await;
                     return;
                 }
             }
+            self.inner.cancelled.send_modify(|cancelled| cancelled.extend(message.cancel));
         }
     }
 }

@@ -1,20 +1,23 @@
 //! The encoding of `Pipeline` messages: protobuf, with the operations of a message counted before any is decoded. An
-//! operation takes a hundred times the memory of the two bytes that it may have on the wire.
+//! operation takes a hundred times the memory of the two bytes that it may have on the wire. What a message withdraws
+//! counts too: each tag takes eight bytes, and may have one on the wire.
 
 use bytes::Buf;
 use prost::Message as _;
-use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use quorate_proto::v1;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::services::failure::Failure;
 
-/// Operations in one message. The client library sends at most 512.
+/// Operations, and tags to cancel, in one message. The client library sends at most 512.
 pub(super) const MESSAGE_OPERATIONS_MAX: usize = 4_096;
 
 /// The field number of `PipelineRequest.operations`.
 const OPERATIONS: u32 = 1;
+/// And of `PipelineRequest.cancel`.
+const CANCEL: u32 = 2;
 
 /// Encodes and decodes the messages of a `Pipeline` stream.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,9 +63,11 @@ fn check_operations(mut message: &[u8]) -> Result<(), Status> {
     let mut operations = 0;
     while message.has_remaining() {
         let Ok((field, wire)) = decode_key(&mut message) else { return Ok(()) };
-        if field == OPERATIONS && wire == WireType::LengthDelimited {
-            operations += 1;
-        }
+        operations += match (field, wire) {
+            (OPERATIONS, WireType::LengthDelimited) | (CANCEL, WireType::Varint) => 1,
+            (CANCEL, WireType::LengthDelimited) => packed(message),
+            _ => 0,
+        };
         if operations > MESSAGE_OPERATIONS_MAX {
             return Err(too_many_operations());
         }
@@ -73,9 +78,16 @@ fn check_operations(mut message: &[u8]) -> Result<(), Status> {
     Ok(())
 }
 
+/// How many numbers a packed field has, which `message` begins with: each ends with a byte without its highest bit.
+fn packed(mut message: &[u8]) -> usize {
+    let Ok(bytes) = decode_varint(&mut message) else { return 0 };
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    message.iter().take(bytes).filter(|byte| **byte < 0x80).count()
+}
+
 fn too_many_operations() -> Status {
     let message = format!(
-        "a message has more than {MESSAGE_OPERATIONS_MAX} operations; send them in several messages. Nothing of it was applied"
+        "a message has more than {MESSAGE_OPERATIONS_MAX} operations or tags to cancel; send them in several messages. Nothing of it was applied"
     );
     let failure = Failure::invalid("TOO_MANY_OPERATIONS", "operations", message);
     failure.fact("max_count", MESSAGE_OPERATIONS_MAX).into_status()
@@ -88,7 +100,7 @@ mod tests {
     #[test]
     fn operations_are_counted_whatever_else_a_message_holds() {
         let operations = vec![v1::Operation::default(); MESSAGE_OPERATIONS_MAX];
-        let mut message = v1::PipelineRequest { operations }.encode_to_vec();
+        let mut message = v1::PipelineRequest { operations, ..Default::default() }.encode_to_vec();
         assert_eq!(message.len(), 2 * MESSAGE_OPERATIONS_MAX, "an empty operation has two bytes");
         // Field 9, a varint: of a later version.
         message.extend([9 << 3, 1]);
@@ -96,6 +108,13 @@ mod tests {
         message.extend([1 << 3 | 2, 0]);
         let status = check_operations(&message).unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        let mut message =
+            v1::PipelineRequest { cancel: vec![300; MESSAGE_OPERATIONS_MAX], ..Default::default() };
+        assert!(check_operations(&message.encode_to_vec()).is_ok());
+        message.cancel.push(1);
+        assert!(check_operations(&message.encode_to_vec()).is_err(), "tags count too");
+        let unpacked: Vec<u8> = [CANCEL as u8 * 8, 1].repeat(MESSAGE_OPERATIONS_MAX + 1);
+        assert!(check_operations(&unpacked).is_err(), "also one by one");
         for garbage in [&[0xff; 20][..], &[1 << 3 | 2, 200], &[0]] {
             assert!(check_operations(garbage).is_ok(), "left to the decoder");
         }

@@ -98,7 +98,9 @@ impl<B: Backend> Line<B> {
         let context = Context { deadline: pending.deadline, redirect: self.redirect, forwarded: false };
         let original = pending.original.take().and_then(|bytes| v1::Operation::decode(&*bytes).ok());
         self.reading += jobs::set_aside(&request);
-        self.jobs.push(jobs::single(self.executor.clone(), (number, request), original, context).boxed());
+        let withdrawn = pending.withdrawn.clone().unwrap_or_default();
+        let single = jobs::single(self.executor.clone(), (number, request), original, context, withdrawn);
+        self.jobs.push(single.boxed());
     }
 
     /// A lock stands in line: it leaves its lane and waits for its turn.
@@ -111,7 +113,8 @@ impl<B: Backend> Line<B> {
             return self.forget(number);
         }
         pending.stage = Stage::InLine;
-        self.jobs.push(jobs::wait(backend, number, place, pending.deadline).boxed());
+        let withdrawn = pending.withdrawn.clone().unwrap_or_default();
+        self.jobs.push(jobs::wait(backend, number, place, pending.deadline, withdrawn).boxed());
     }
 
     /// An operation that consensus did not serve before has its turn again: by itself, unless it was overtaken.

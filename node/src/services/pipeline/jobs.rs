@@ -6,6 +6,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 use quorate_state::Clocks;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::schedule::Number;
 use crate::services::answer::Reply;
@@ -13,6 +14,7 @@ use crate::services::backend::Backend;
 use crate::services::executor::{Context, Executor};
 use crate::services::lock::{self, Place};
 use crate::services::read::{self, Found, Looked, Unserved};
+use crate::services::reasons;
 use crate::services::request::{Read, Request, Work};
 
 /// What is set aside for the answer of a read that runs by itself, whatever it will be: nobody knows before.
@@ -42,21 +44,32 @@ pub(super) fn set_aside(request: &Request) -> usize {
     }
 }
 
-/// Runs one operation by itself.
+/// Runs one operation by itself. Where it is `withdrawn` it is left alone, as by a caller who goes away.
 pub(super) async fn single<B: Backend>(
     executor: Executor<B>,
     (number, request): (Number, Request),
     original: Option<v1::Operation>,
     context: Context,
+    withdrawn: CancellationToken,
 ) -> Done {
-    let set_aside = set_aside(&request);
-    let answer = executor.run(request, original, context).await;
+    let (set_aside, stake) = (set_aside(&request), request.stake);
+    let answer = tokio::select! {
+        biased;
+        answer = executor.run(request, original, context) => answer,
+        () = withdrawn.cancelled() => Err(reasons::withdrawn(stake)),
+    };
     Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new(), rest: None }
 }
 
 /// Waits for the turn of a lock. When the stream goes, so does the place in line.
-pub(super) async fn wait<B: Backend>(backend: B, number: Number, place: Place, deadline: Instant) -> Done {
-    let taken = lock::attended(move |gone| place.wait(backend, deadline, gone)).await;
+pub(super) async fn wait<B: Backend>(
+    backend: B,
+    number: Number,
+    place: Place,
+    deadline: Instant,
+    withdrawn: CancellationToken,
+) -> Done {
+    let taken = lock::attended(move |gone| place.wait(backend, deadline, gone, withdrawn)).await;
     Done { set_aside: 0, ended: vec![(number, taken)], left: Vec::new(), rest: None }
 }
 

@@ -50,11 +50,14 @@ pub(crate) struct Line<B> {
     /// What is left of the last message, with deadlines. Taken in a turn later, whatever else waits: as long as one of
     /// it is left, all of the message is held.
     inbox: VecDeque<(v1::Operation, Instant)>,
+    /// What that message withdraws: once all its operations are taken in.
+    withdrawn: Vec<u64>,
     pub(super) pending: HashMap<Number, Pending>,
     deadlines: BTreeSet<(Instant, Number)>,
     load: Load,
-    /// Locks among the pending that may wait for their turn.
+    /// Locks among the pending that may wait for their turn: how many, and which by their tags.
     waits: usize,
+    waiting: HashMap<u64, Number>,
     next: Number,
     pub(super) schedule: Schedule,
     /// Mutations whose turn has come.
@@ -78,10 +81,12 @@ impl<B: Backend> Line<B> {
             executor,
             redirect,
             inbox: VecDeque::new(),
+            withdrawn: Vec::new(),
             pending: HashMap::new(),
             deadlines: BTreeSet::new(),
             load: Load::default(),
             waits: 0,
+            waiting: HashMap::new(),
             next: 0,
             schedule: Schedule::default(),
             outbox: Outbox::default(),
@@ -103,7 +108,7 @@ impl<B: Backend> Line<B> {
         S: Stream<Item = Result<v1::PipelineRequest, Status>> + Unpin + Send,
     {
         self.serve(incoming, sender, stop).await;
-        let running = self.pending.into_iter().filter(|(_, pending)| pending.waits);
+        let running = self.pending.into_iter().filter(|(_, pending)| pending.withdrawn.is_some());
         let locks: HashMap<_, _> = running
             .filter_map(|(number, pending)| match pending.stage {
                 Stage::Running(Some(Reply::Lock(locking))) => Some((number, *locking)),
@@ -177,6 +182,7 @@ impl<B: Backend> Line<B> {
             (operation, deadline_after(Some(timeout)))
         };
         self.inbox.extend(request.operations.into_iter().map(arrived));
+        self.withdrawn = request.cancel;
     }
 
     /// Does what can be done without waiting, for one turn.
@@ -190,9 +196,19 @@ impl<B: Backend> Line<B> {
 
     /// Admits what has been received.
     fn take_in(&mut self) {
-        if self.inbox.is_empty() {
-            return;
+        if !self.inbox.is_empty() {
+            self.admit_some();
         }
+        if self.inbox.is_empty() {
+            // Those that are answered already are no longer known.
+            for tag in std::mem::take(&mut self.withdrawn) {
+                let pending = self.waiting.get(&tag).and_then(|number| self.pending.get(number));
+                pending.into_iter().flat_map(|pending| &pending.withdrawn).for_each(|told| told.cancel());
+            }
+        }
+    }
+
+    fn admit_some(&mut self) {
         let forwards = !self.redirect && !self.executor.backend().leads();
         for _ in 0..TURN_MAX {
             let Some((operation, deadline)) = self.inbox.pop_front() else { break };
@@ -211,16 +227,20 @@ impl<B: Backend> Line<B> {
             let failure = reasons::overloaded("too many locks of this stream wait for their turn");
             return self.answers.push(tag, Answer::Error(failure.into_error()));
         }
-        self.waits += usize::from(waits);
         let (class, stage) = classify(request, forwards);
         let number = self.next;
         self.next += 1;
+        let withdrawn = waits.then(CancellationToken::new);
+        if waits {
+            self.waits += 1;
+            self.waiting.insert(tag, number);
+        }
         self.load.add(&permit);
         let original = (!self.redirect).then(|| operation.encode_to_vec());
         self.deadlines.insert((deadline, number));
         self.pending.insert(
             number,
-            Pending { tag, deadline, stake, permit, waits, stage, answered: false, original },
+            Pending { tag, deadline, stake, permit, withdrawn, stage, answered: false, original },
         );
         self.schedule.push(number, keys, class);
     }
@@ -320,7 +340,10 @@ impl<B: Backend> Line<B> {
     pub(super) fn forget(&mut self, number: Number) {
         let Some(pending) = self.pending.remove(&number) else { return };
         self.deadlines.remove(&(pending.deadline, number));
-        self.waits -= usize::from(pending.waits);
+        self.waits -= usize::from(pending.withdrawn.is_some());
+        if self.waiting.get(&pending.tag) == Some(&number) {
+            self.waiting.remove(&pending.tag);
+        }
     }
 
     /// Answers those whose deadline has passed. One that runs keeps its place until it ends, since what follows on its

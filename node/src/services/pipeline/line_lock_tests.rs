@@ -81,10 +81,6 @@ async fn a_stream_that_ends_leaves_nobody_in_line() {
     backend.until("another on its way", |backend| backend.submitted() == 4).await;
     drop(client);
     backend.hold(false);
-    let left = |backend: &Scripted| {
-        let commands = backend.commands();
-        commands.iter().filter(|command| matches!(command, quorate_state::Command::LeaveLine(_))).count()
-    };
     backend.until("both left", |backend| left(backend) == 2 && waiting(backend, 1) == 0).await;
     holder.send(vec![unlock(3, 1, held), lock(4, 1, 0)]).await;
     let answers = holder.take(2).await;
@@ -153,6 +149,123 @@ async fn locks_that_wait_leave_room_for_others() {
     client.send(vec![unlock(50, 1, held)]).await;
     let answers = client.take(2).await;
     assert!(answers[&50].is_ok() && fence(&answers[&100]) > held);
+}
+
+fn left(backend: &Scripted) -> usize {
+    let commands = backend.commands();
+    commands.iter().filter(|command| matches!(command, quorate_state::Command::LeaveLine(_))).count()
+}
+
+/// At once: those behind it must not wait for somebody who has gone.
+#[tokio::test]
+async fn a_lock_that_is_cancelled_leaves_the_line_and_is_answered() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    client
+        .send(vec![create(1, 1), lock(2, 1, 0), operation(3, Wire::OpenClient(v1::OpenClientRequest {}))])
+        .await;
+    let answers = client.take(3).await;
+    let held = fence(&answers[&2]);
+    let Ok(Answer::OpenClient(opened)) = &answers[&3] else { panic!("{answers:?}") };
+    let request_id = Some(v1::RequestId { client: opened.client, sequence: 1, lowest_unanswered: 1 });
+    // With a request id a caller whose stream breaks keeps its place for a while. This one has said that it will not be back.
+    let numbered = v1::LockRequest { id: id(1), wait_ms: 30_000, request_id, ..Default::default() };
+    client.send(vec![operation(4, Wire::Lock(numbered)), lock(5, 1, 30_000)]).await;
+    backend.until("both in line", |backend| waiting(backend, 1) == 2).await;
+    client.cancel(vec![4]).await;
+    assert_eq!(error(&client.take(1).await[&4]), (Code::Aborted, "LOCKED".to_owned(), false));
+    assert_eq!((waiting(&backend, 1), left(&backend)), (1, 1));
+    client.send(vec![unlock(6, 1, held)]).await;
+    let answers = client.take(2).await;
+    assert!(fence(&answers[&5]) > held, "the next one has it at once");
+}
+
+/// In one message, and behind a write of its own session that is held up: it leaves as soon as it has come into the line.
+#[tokio::test]
+async fn a_lock_that_is_cancelled_on_its_way_into_the_line_leaves_it() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    client.send(vec![create(1, 1), lock(2, 1, 0)]).await;
+    client.take(2).await;
+    backend.hold(true);
+    let operations = vec![lock(3, 1, 30_000)];
+    client.requests.send(Ok(v1::PipelineRequest { operations, cancel: vec![3] })).await.unwrap();
+    backend.until("it is on its way", |backend| backend.submitted() == 3).await;
+    backend.hold(false);
+    assert_eq!(error(&client.take(1).await[&3]), (Code::Aborted, "LOCKED".to_owned(), false));
+    assert_eq!((waiting(&backend, 1), left(&backend)), (0, 1));
+}
+
+/// It is told so, for it alone can give it back.
+#[tokio::test]
+async fn a_lock_that_is_cancelled_when_it_was_granted_is_answered_with_the_lock() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    client.send(vec![create(1, 1), lock(2, 1, 0)]).await;
+    let held = fence(&client.take(2).await[&2]);
+    client.send(vec![lock(3, 1, 30_000)]).await;
+    backend.until("in line", |backend| waiting(backend, 1) == 1).await;
+    // The unlock that grants it is in front of the cancel.
+    client.send(vec![unlock(4, 1, held)]).await;
+    backend.until("granted", |backend| waiting(backend, 1) == 0).await;
+    client.cancel(vec![3]).await;
+    let answers = client.take(2).await;
+    let granted = fence(&answers[&3]);
+    assert!(granted > held);
+    client.send(vec![unlock(5, 1, granted), lock(6, 1, 0)]).await;
+    assert!(client.take(2).await[&6].is_ok());
+}
+
+#[tokio::test]
+async fn tags_that_stand_for_nothing_that_waits_are_not_cancelled() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    let operations = vec![create(1, 1), lock(2, 1, 0), lock(3, 1, 30_000)];
+    // Never given, answered before, and of operations that do not wait.
+    client.requests.send(Ok(v1::PipelineRequest { operations, cancel: vec![99, 1, 2, 2] })).await.unwrap();
+    let answers = client.take(2).await;
+    let held = fence(&answers[&2]);
+    client.cancel(vec![1, 2, 99]).await;
+    client.send(vec![get(4, 1)]).await;
+    assert!(client.take(1).await[&4].is_ok());
+    assert_eq!((waiting(&backend, 1), left(&backend)), (1, 0), "who was not meant waits on");
+    client.send(vec![unlock(5, 1, held)]).await;
+    assert!(fence(&client.take(2).await[&3]) > held);
+}
+
+/// By a stream that has the leader run it: it leaves there too, as when its caller goes away.
+#[tokio::test]
+async fn a_lock_that_was_forwarded_is_cancelled_too() {
+    let remote = Scripted::leader();
+    let backend = Scripted::follower(&remote);
+    let mut client = Client::open(&backend, false);
+    client.send(vec![create(1, 1), lock(2, 1, 0)]).await;
+    client.take(2).await;
+    client.send(vec![lock(3, 1, 30_000)]).await;
+    remote.until("in line", |remote| waiting(remote, 1) == 1).await;
+    client.cancel(vec![3]).await;
+    let (code, reason, _) = error(&client.take(1).await[&3]);
+    assert_eq!((code, reason.as_str()), (Code::Cancelled, "WITHDRAWN"));
+    remote.until("it left", |remote| waiting(remote, 1) == 0).await;
+}
+
+/// Those who have gone must not take the room of those who are there.
+#[tokio::test]
+async fn locks_that_were_cancelled_leave_room_for_others() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    let setup = (1..=3).flat_map(|number| [create(number, number), lock(number + 10, number, 0)]);
+    client.send(setup.collect()).await;
+    client.take(6).await;
+    let max = WAITS_MAX as u64;
+    let locks = |first: u64| (first..first + max).map(|tag| lock(tag, 1 + tag % 3, 30_000)).collect();
+    client.send(locks(100)).await;
+    client.cancel((100..100 + max).collect()).await;
+    let answers = client.take(WAITS_MAX).await;
+    assert!(answers.values().all(|answer| error(answer).1 == "LOCKED"), "{answers:?}");
+    client.send(locks(10_000)).await;
+    let in_line = |backend: &Scripted| (1..=3).map(|number| waiting(backend, number)).sum::<usize>();
+    backend.until("as many in line", |backend| in_line(backend) == WAITS_MAX).await;
 }
 
 /// A Write that is held up because the node has too much to do does not hold up what gives a lock back.

@@ -40,7 +40,11 @@ impl Client {
     }
 
     async fn send(&self, operations: Vec<v1::Operation>) {
-        self.requests.send(Ok(v1::PipelineRequest { operations })).await.unwrap();
+        self.requests.send(Ok(v1::PipelineRequest { operations, ..Default::default() })).await.unwrap();
+    }
+
+    async fn cancel(&self, cancel: Vec<u64>) {
+        self.requests.send(Ok(v1::PipelineRequest { cancel, ..Default::default() })).await.unwrap();
     }
 
     /// The next answer; `None` when the stream has ended.
@@ -293,7 +297,7 @@ async fn operations_end_while_their_client_takes_no_answers() {
     tokio::spawn(line.run(ReceiverStream::new(incoming), sender, CancellationToken::new()));
     for first in (0..2_000).step_by(100) {
         let operations = (first..first + 100).map(|number| create(number, number)).collect();
-        requests.send(Ok(v1::PipelineRequest { operations })).await.unwrap();
+        requests.send(Ok(v1::PipelineRequest { operations, ..Default::default() })).await.unwrap();
     }
     backend.until("all applied", |backend| backend.live_sessions() == 2_000).await;
     backend.until("all given back", |_| executor.held() == 0).await;
@@ -308,7 +312,10 @@ async fn a_client_that_takes_no_answers_is_given_up() {
     line.pace = Pace::new(Duration::from_millis(20));
     let run = tokio::spawn(line.run(ReceiverStream::new(incoming), sender, CancellationToken::new()));
     for number in 0..3 {
-        requests.send(Ok(v1::PipelineRequest { operations: vec![create(number, number)] })).await.unwrap();
+        requests
+            .send(Ok(v1::PipelineRequest { operations: vec![create(number, number)], ..Default::default() }))
+            .await
+            .unwrap();
         backend.until("applied", |backend| backend.live_sessions() == number + 1).await;
     }
     tokio::time::timeout(Duration::from_secs(10), run).await.expect("it ends").unwrap();

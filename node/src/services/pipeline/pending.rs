@@ -1,6 +1,7 @@
 //! An operation of a stream that has been admitted and has not ended.
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::services::answer::Reply;
 use crate::services::budget::Permit;
@@ -13,8 +14,8 @@ pub(super) struct Pending {
     pub(super) stake: Stake,
     /// Given back to the node when the operation ends, answered or not: what has been submitted is held until then.
     pub(super) permit: Permit,
-    /// A lock that may wait for its turn.
-    pub(super) waits: bool,
+    /// Of a lock that may wait for its turn: cancelled when its caller has gone.
+    pub(super) withdrawn: Option<CancellationToken>,
     pub(super) stage: Stage,
     /// Told that its deadline passed; what it comes to is for nobody.
     pub(super) answered: bool,
