@@ -97,13 +97,13 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    /// Takes the lock from its holder, whoever that is.
+    /// Takes the lock from whoever has taken it. A waiter whose turn has come keeps its turn.
     pub(super) fn break_lock(&mut self, namespace: &str, key: SessionKey) -> Result<Outcome, Refusal> {
-        let Settled { slot, mut lock, .. } = self.settled(namespace, &key)?;
-        if lock.is_none() {
-            return Err(Refusal::NotLocked);
+        let Settled { slot, mut lock, mut woken } = self.settled(namespace, &key)?;
+        let holder = lock.as_ref().map(|lock| &lock.holder).ok_or(Refusal::NotLocked)?;
+        if holder.claimed {
+            woken = lock::pass_on(&mut lock, self.clocks.cluster);
         }
-        let woken = lock::pass_on(&mut lock, self.clocks.cluster);
         self.set_lock(slot, lock, woken, false);
         Ok(Outcome::Done)
     }

@@ -256,8 +256,23 @@ fn an_administrator_breaks_a_lock() {
     assert_eq!(store.run(break_lock()), Outcome::Done);
     assert_eq!(store.state.take_woken(), [2]);
     assert_eq!(store.run(Operation::Write(fenced(1, false))), refused(Refusal::StaleFence));
-    assert_eq!(store.run(break_lock()), Outcome::Done, "one that is granted goes as well");
+    assert_eq!(store.run(break_lock()), Outcome::Done);
+    assert_eq!(store.state.take_woken(), [] as [u64; 0]);
+    assert_eq!(claim(&mut store, 2), locked(2), "whose turn has come keeps it");
+    assert_eq!(store.run(break_lock()), Outcome::Done);
     assert_eq!(store.run(break_lock()), refused(Refusal::NotLocked));
+}
+
+/// It has gone on to the next in line already, who has done nothing for which the lock would have to be broken.
+#[test]
+fn breaking_a_lapsed_lock_takes_the_turn_from_nobody() {
+    let mut store = store();
+    (2..4).for_each(|fence| assert_eq!(take(&mut store, 60_000), queued(fence)));
+    store.pass(10_000);
+    let broken = Operation::BreakLock { namespace: "default".into(), key: key(1) };
+    assert_eq!(store.run(broken), Outcome::Done);
+    assert_eq!(store.state.take_woken(), [2]);
+    assert_eq!((turn(&store, 2), turn(&store, 3)), (Turn::Granted, Turn::Waiting));
 }
 
 #[test]
