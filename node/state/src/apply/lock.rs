@@ -83,6 +83,8 @@ impl State {
     pub(super) fn leave_line(&mut self, waiter: &Waiter) -> Result<Outcome, Refusal> {
         let Settled { slot, mut lock, woken } = self.settled(&waiter.namespace, &waiter.key)?;
         self.woken.extend(woken);
+        // The same call, sent again, may have begun to listen under this token since.
+        self.woken.push(waiter.fence);
         let woken = lock::leave(&mut lock, waiter.fence, self.clocks.cluster);
         self.set_lock(slot, lock, woken, false);
         Ok(Outcome::Done)

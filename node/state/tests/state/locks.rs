@@ -184,7 +184,7 @@ fn who_has_waited_long_enough_or_leaves_is_dropped() {
     store.apply(Command::LeaveLine(waiter(1, 3)));
     store.pass(3_000);
     unlock(&mut store, 1);
-    assert_eq!(store.state.take_woken(), [4]);
+    assert_eq!(store.state.take_woken(), [3, 4]);
     // One that leaves after its turn has come passes the lock on.
     store.apply(Command::LeaveLine(waiter(1, 4)));
     assert!(store.get(1).unwrap().lock.is_none());
@@ -273,6 +273,16 @@ fn breaking_a_lapsed_lock_takes_the_turn_from_nobody() {
     assert_eq!(store.run(broken), Outcome::Done);
     assert_eq!(store.state.take_woken(), [2]);
     assert_eq!((turn(&store, 2), turn(&store, 3)), (Turn::Granted, Turn::Waiting));
+}
+
+/// A call that was sent again may have begun to listen under this token.
+#[test]
+fn who_waits_under_a_token_that_leaves_is_told() {
+    let mut store = store();
+    assert_eq!(take(&mut store, 60_000), queued(2));
+    store.apply(Command::LeaveLine(waiter(1, 2)));
+    assert_eq!(store.state.take_woken(), [2]);
+    assert_eq!(turn(&store, 2), Turn::Over);
 }
 
 #[test]
