@@ -81,6 +81,8 @@ impl State {
     pub(super) fn leave_line(&mut self, waiter: &Waiter) -> Result<Outcome, Refusal> {
         let now = self.clocks.cluster;
         let (slot, _) = self.find_in(&waiter.namespace, &waiter.key)?;
+        // The same call, sent again, may have begun to listen under this token since.
+        self.woken.push(waiter.fence);
         self.change_lock(slot, false, |lock| lock::leave(lock, waiter.fence, now));
         Ok(Outcome::Done)
     }
@@ -94,14 +96,12 @@ impl State {
         Ok(Outcome::Done)
     }
 
-    /// Takes the lock from its holder, whoever that is.
+    /// Takes the lock from whoever has taken it. A waiter whose turn has come keeps its turn.
     pub(super) fn break_lock(&mut self, namespace: &str, key: SessionKey) -> Result<Outcome, Refusal> {
         let now = self.clocks.cluster;
         let (slot, _, lock) = self.settled(namespace, &key)?;
-        if lock.is_none() {
-            return Err(Refusal::NotLocked);
-        }
-        self.change_lock(slot, false, |lock| lock::pass_on(lock, now));
+        let claimed = lock.as_deref().ok_or(Refusal::NotLocked)?.holder.claimed;
+        self.change_lock(slot, false, |lock| if claimed { lock::pass_on(lock, now) } else { None });
         Ok(Outcome::Done)
     }
 

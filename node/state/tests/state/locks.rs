@@ -184,7 +184,7 @@ fn who_has_waited_long_enough_or_leaves_is_dropped() {
     store.apply(Command::LeaveLine(waiter(1, 3)));
     store.pass(3_000);
     unlock(&mut store, 1);
-    assert_eq!(store.state.take_woken(), [4]);
+    assert_eq!(store.state.take_woken(), [3, 4]);
     // One that leaves after its turn has come passes the lock on.
     store.apply(Command::LeaveLine(waiter(1, 4)));
     assert!(store.get(1).unwrap().lock.is_none());
@@ -256,20 +256,33 @@ fn an_administrator_breaks_a_lock() {
     assert_eq!(store.run(break_lock()), Outcome::Done);
     assert_eq!(store.state.take_woken(), [2]);
     assert_eq!(store.run(Operation::Write(fenced(1, false))), refused(Refusal::StaleFence));
-    assert_eq!(store.run(break_lock()), Outcome::Done, "one that is granted goes as well");
+    assert_eq!(store.run(break_lock()), Outcome::Done);
+    assert_eq!(store.state.take_woken(), [] as [u64; 0]);
+    assert_eq!(claim(&mut store, 2), locked(2), "whose turn has come keeps it");
+    assert_eq!(store.run(break_lock()), Outcome::Done);
     assert_eq!(store.run(break_lock()), refused(Refusal::NotLocked));
 }
 
-/// Breaking a lapsed lock breaks the grant that its lapse has just made: both waiters must look how they stand.
+/// It has gone on to the next in line already, who has done nothing for which the lock would have to be broken.
 #[test]
-fn whoever_is_granted_a_lapsed_lock_and_loses_it_to_a_break_is_woken() {
+fn breaking_a_lapsed_lock_takes_the_turn_from_nobody() {
     let mut store = store();
     (2..4).for_each(|fence| assert_eq!(take(&mut store, 60_000), queued(fence)));
     store.pass(10_000);
     let broken = Operation::BreakLock { namespace: "default".into(), key: key(1) };
     assert_eq!(store.run(broken), Outcome::Done);
-    assert_eq!(store.state.take_woken(), [2, 3]);
-    assert_eq!((turn(&store, 2), turn(&store, 3)), (Turn::Over, Turn::Granted));
+    assert_eq!(store.state.take_woken(), [2]);
+    assert_eq!((turn(&store, 2), turn(&store, 3)), (Turn::Granted, Turn::Waiting));
+}
+
+/// A call that was sent again may have begun to listen under this token.
+#[test]
+fn who_waits_under_a_token_that_leaves_is_told() {
+    let mut store = store();
+    assert_eq!(take(&mut store, 60_000), queued(2));
+    store.apply(Command::LeaveLine(waiter(1, 2)));
+    assert_eq!(store.state.take_woken(), [2]);
+    assert_eq!(turn(&store, 2), Turn::Over);
 }
 
 /// Also where a lapsed lock was settled to see that: what is refused changes nothing.

@@ -142,7 +142,8 @@ impl Model {
         let now = self.cluster;
         let session = self.session(namespace, key)?;
         let lock = session.lock_at(now).ok_or(Refusal::NotLocked)?;
-        session.lock = next_of(lock, now);
+        // Only from whoever has taken it.
+        session.lock = if lock.claimed { next_of(lock, now) } else { Some(lock) };
         Ok(Outcome::Done)
     }
 }
