@@ -16,11 +16,11 @@ impl State {
     pub(super) fn create(&mut self, create: CreateSession) -> Result<Outcome, Refusal> {
         let (namespace, policy) = self.namespace(&create.namespace).ok_or(Refusal::UnknownNamespace)?;
         let policy = policy.clone();
+        self.reap_gone(&create.key);
         self.check_free(&create.key)?;
         check_timeouts(create.timeouts, &policy)?;
         let bytes = attribute_bytes(&create.attributes);
         check_size(create.attributes.len(), bytes, &policy)?;
-        self.reap_gone(&create.key);
         self.check_room(namespace, &create.key, &policy, bytes)?;
         self.check_principal(namespace, &create.principal, &policy)?;
         let defaults = policy.default_timeouts;
@@ -48,7 +48,8 @@ impl State {
         Ok(Outcome::Written { version: 1 })
     }
 
-    /// Whether a session can be created under, or moved to, this key. What is gone is in nobody's way.
+    /// Whether a session can be created under, or moved to, this key. What is gone is in nobody's way: it has been reaped
+    /// before, since that may leave a tombstone.
     pub(super) fn check_free(&self, key: &SessionKey) -> Result<(), Refusal> {
         match self.record(key, self.clocks) {
             None => Ok(()),

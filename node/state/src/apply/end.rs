@@ -5,7 +5,7 @@ use crate::event::{EndReason, Happening};
 use crate::key::SessionKey;
 use crate::lock;
 use crate::outcome::{Outcome, Refusal};
-use crate::policy::Limits;
+use crate::policy::{Limits, NamespaceId};
 use crate::record::{Ending, Record, Tombstone};
 use crate::revocation::Revocation;
 use crate::session::Session;
@@ -29,8 +29,8 @@ impl State {
         let line = session.lock.clone();
         lock::settle(&mut session.lock, self.clocks.cluster);
         lock::check(&session.lock, regenerate.fence, self.clocks.cluster)?;
-        self.check_free(&regenerate.new_key)?;
         self.reap_gone(&regenerate.new_key);
+        self.check_free(&regenerate.new_key)?;
         self.wake_line(line.as_deref());
         if let Some(lock) = &mut session.lock {
             lock.waiting.clear();
@@ -64,7 +64,7 @@ impl State {
         Outcome::Done
     }
 
-    /// Frees a key whose record is gone, and tells and counts what became of it.
+    /// Frees a key whose record is gone, and tells and counts what became of it. A revoked one leaves a tombstone.
     pub(super) fn reap_gone(&mut self, key: &SessionKey) -> bool {
         let Some((slot, entry)) = self.table.find(key) else { return false };
         if !self.is_gone(entry, self.clocks) {
@@ -96,8 +96,19 @@ impl State {
             });
             self.tell(key, session, Happening::Ended { why, attributes: session.attributes.clone() });
         }
-        if revoked && !self.table.index().has_doomed(namespace, principal) {
+        if revoked {
+            self.settle_revoked(key, namespace, principal);
+        }
+    }
+
+    /// Buries a revoked session, as a logout does. With the last of its principal the revocation is done.
+    fn settle_revoked(&mut self, key: SessionKey, namespace: NamespaceId, principal: &str) {
+        if !self.table.index().has_doomed(namespace, principal) {
             self.revocations.remove(namespace, principal);
+        }
+        let name = self.namespace_names.get(&namespace);
+        if let Some(policy) = name.and_then(|name| self.namespace(name)).map(|(_, policy)| policy) {
+            self.bury(key, Ending::Ended, policy.tombstone_ms);
         }
     }
 

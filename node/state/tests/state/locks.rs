@@ -225,6 +225,7 @@ fn delete_and_revoke_win_over_a_lock_and_send_the_line_away() {
     store.apply(Command::Reap { keys });
     assert_eq!(store.state.take_woken(), [2]);
 
+    store.pass(60_000);
     store.create(1);
     assert_eq!((take(&mut store, 0), take(&mut store, 60_000)), (locked(3), queued(4)));
     assert_eq!(store.run(delete(1)), Outcome::Done);
