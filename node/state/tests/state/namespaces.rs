@@ -262,3 +262,19 @@ fn what_counters_cost_does_not_grow_with_their_namespace() {
     // Counting them would cost thousands of times as much; a tree that is deeper costs a little.
     assert!(full < empty * 20, "{full:?} with 50,000 sessions, {empty:?} without");
 }
+
+#[test]
+fn one_create_in_a_full_namespace_looks_at_sixteen_sessions() {
+    let mut store = Store::new();
+    let change = PolicyChange { sessions_max: Some(Some(40)), ..PolicyChange::default() };
+    put(&mut store, "shop", change);
+    for number in 1..=40 {
+        let mut short = create(number);
+        short.namespace = "shop".into();
+        short.timeouts.absolute_ms = Some(1_000);
+        store.run(Operation::Create(short));
+    }
+    store.stamp += 1_000;
+    assert_eq!(create_in(&mut store, "shop", 41), written(1));
+    assert_eq!(usage(&store, "shop").sessions, 40 - 16 + 1);
+}
