@@ -71,7 +71,7 @@ pub(crate) struct Entry {
     /// Attribute names and values together.
     pub(crate) attribute_bytes: u64,
     /// Apart from the rest, so that a touch of a large session need not hash its attributes.
-    attributes_digest: Digest,
+    pub(crate) attributes_digest: Digest,
     pub(crate) digest: Digest,
 }
 
@@ -124,7 +124,7 @@ impl Entry {
     pub(crate) fn settle(&mut self, attributes_changed: bool) {
         if let (true, Record::Live(session)) = (attributes_changed, &self.record) {
             self.attribute_bytes = attribute_bytes(&session.attributes);
-            self.attributes_digest = Digest::of(Kind::Attributes, session.attributes.as_ref());
+            self.attributes_digest = attributes_digest(&session.attributes);
         }
         let content = match &self.record {
             Record::Tombstone(tombstone) => Content::Tombstone(*tombstone),
@@ -148,6 +148,11 @@ impl Entry {
             }
         }
     }
+}
+
+/// What stands for attributes where something that has them is hashed.
+pub(crate) fn attributes_digest(attributes: &Attributes) -> Digest {
+    Digest::of(Kind::Attributes, attributes)
 }
 
 /// Names and values together.

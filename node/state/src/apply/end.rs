@@ -1,6 +1,7 @@
 //! How sessions leave their keys: Delete, Regenerate, Reap.
 
 use crate::command::RegenerateSession;
+use crate::digest::Digest;
 use crate::event::{EndReason, Happening};
 use crate::key::SessionKey;
 use crate::lock;
@@ -71,19 +72,19 @@ impl State {
             return false;
         }
         let session = match &entry.record {
-            Record::Live(session) => Some(session.clone()),
+            Record::Live(session) => Some((session.clone(), entry.attributes_digest)),
             Record::Tombstone(_) => None,
         };
         self.table.remove(key);
         self.expiry.set(slot, None, self.clocks);
-        if let Some(session) = session {
-            self.settle_end(*key, &session);
+        if let Some((session, attributes)) = session {
+            self.settle_end(*key, &session, attributes);
         }
         true
     }
 
-    /// Counts and tells the end of a session that has just left memory.
-    fn settle_end(&mut self, key: SessionKey, session: &Session) {
+    /// Counts and tells the end of a session that has just left memory. `attributes` is the digest of what it held.
+    fn settle_end(&mut self, key: SessionKey, session: &Session, attributes: Digest) {
         self.wake_line(session.lock.as_deref());
         let (namespace, principal) = (session.namespace, &session.principal);
         let revoked = self.revocations.covers(&key, session);
@@ -94,7 +95,7 @@ impl State {
                 EndReason::Idle | EndReason::Absolute => counters.expired += 1,
                 _ => counters.deleted += 1,
             });
-            self.tell(key, session, Happening::Ended { why, attributes: session.attributes.clone() });
+            self.tell_end(key, session, why, attributes);
         }
         if revoked {
             self.settle_revoked(key, namespace, principal);
@@ -116,10 +117,10 @@ impl State {
     pub(super) fn end(&mut self, key: SessionKey, why: EndReason, tombstone_ms: Millis) {
         let Some((_, entry)) = self.table.find(&key) else { return };
         let Record::Live(session) = &entry.record else { return };
-        let session = session.clone();
+        let (session, attributes) = (session.clone(), entry.attributes_digest);
         self.wake_line(session.lock.as_deref());
         self.count(session.namespace, |counters| counters.deleted += 1);
-        self.tell(key, &session, Happening::Ended { why, attributes: session.attributes.clone() });
+        self.tell_end(key, &session, why, attributes);
         self.bury(key, Ending::Ended, tombstone_ms);
     }
 

@@ -222,3 +222,22 @@ fn a_revoked_id_is_refused_to_create_at_once_and_once_it_is_reaped() {
     store.pass(60_000);
     assert_eq!(sign_in(&mut store, 1, "ann"), written(1));
 }
+
+#[test]
+fn what_is_reaped_at_once_is_bounded_in_bytes() {
+    const MIB: usize = 1 << 20;
+    let mut store = Store::new();
+    for number in 1..=10 {
+        let mut given = create(number);
+        given.principal = "ann".into();
+        given.attributes.insert("large".into(), vec![7; MIB - 100].into());
+        store.run(Operation::Create(given));
+    }
+    store.run(revoke("ann", None));
+    for left in [10, 5] {
+        let keys = store.state.reapable(100);
+        assert_eq!((keys.len(), store.state.reapable(3).len()), (5, 3), "of {left}");
+        store.apply(Command::Reap { keys });
+    }
+    assert!(store.state.reapable(100).is_empty());
+}
