@@ -8,7 +8,7 @@ use crate::event::Happening;
 use crate::key::SessionKey;
 use crate::outcome::{Outcome, Refusal};
 use crate::record::{Record, attribute_bytes};
-use crate::session::{Session, Timeouts};
+use crate::session::Session;
 use crate::state::State;
 
 impl State {
@@ -23,11 +23,7 @@ impl State {
         check_size(create.attributes.len(), bytes, &policy)?;
         self.check_room(namespace, &create.key, &policy, bytes)?;
         self.check_principal(namespace, &create.principal, &policy)?;
-        let defaults = policy.default_timeouts;
-        let timeouts = Timeouts {
-            idle_ms: create.timeouts.idle_ms.or(defaults.idle_ms),
-            absolute_ms: create.timeouts.absolute_ms.or(defaults.absolute_ms),
-        };
+        let timeouts = policy.filled_in(create.timeouts);
         let idle_ms = policy.effective_idle_ms(timeouts.idle_ms, &create.principal);
         let session = Session {
             namespace,

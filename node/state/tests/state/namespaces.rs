@@ -278,3 +278,27 @@ fn one_create_in_a_full_namespace_looks_at_sixteen_sessions() {
     assert_eq!(create_in(&mut store, "shop", 41), written(1));
     assert_eq!(usage(&store, "shop").sessions, 40 - 16 + 1);
 }
+
+#[test]
+fn the_longest_timeouts_bind_a_session_that_names_none() {
+    let mut store = Store::new();
+    let change = PolicyChange {
+        default_idle_ms: Some(None),
+        idle_ms_max: Some(50_000),
+        absolute_ms_max: Some(90_000),
+        ..PolicyChange::default()
+    };
+    put(&mut store, "shop", change);
+    create_in(&mut store, "shop", 1);
+    let timeouts = |store: &Store, name, number| {
+        let session = store.state.lookup(name, &key(number), store.state.clocks()).unwrap();
+        (session.timeouts, session.idle_ms)
+    };
+    let longest = Timeouts { idle_ms: Some(50_000), absolute_ms: Some(90_000) };
+    assert_eq!(timeouts(&store, "shop", 1), (longest, Some(50_000)));
+    // Where the policy bounds nothing, a session may live for ever.
+    let change = PolicyChange { default_idle_ms: Some(None), ..PolicyChange::default() };
+    put(&mut store, "default", change);
+    store.create(2);
+    assert_eq!(timeouts(&store, "default", 2), (Timeouts::default(), None));
+}

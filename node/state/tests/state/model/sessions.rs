@@ -11,6 +11,13 @@ use super::{Kept, Model, SECOND, Session, What, locks};
 
 type Attributes = BTreeMap<String, Vec<u8>>;
 
+/// The longest timeout there is: a policy that allows it sets none.
+const YEAR: u64 = 366 * 24 * 3_600 * SECOND;
+
+fn first(timeouts: [Option<u64>; 3]) -> Option<u64> {
+    timeouts.into_iter().flatten().next()
+}
+
 impl Session {
     /// Fixes the idle timeout that holds, by the policy of this moment.
     fn fix_idle(&mut self, policy: &Policy) {
@@ -42,9 +49,17 @@ impl Model {
             namespace: id,
             version: 1,
             created: self.cluster,
-            own_idle: create.timeouts.idle_ms.or(policy.default_timeouts.idle_ms),
+            own_idle: first([
+                create.timeouts.idle_ms,
+                policy.default_timeouts.idle_ms,
+                (policy.idle_ms_max < YEAR).then_some(policy.idle_ms_max),
+            ]),
             idle: None,
-            absolute: create.timeouts.absolute_ms.or(policy.default_timeouts.absolute_ms),
+            absolute: first([
+                create.timeouts.absolute_ms,
+                policy.default_timeouts.absolute_ms,
+                (policy.absolute_ms_max < YEAR).then_some(policy.absolute_ms_max),
+            ]),
             granule: 0,
             touched: self.served,
             principal: create.principal.to_string(),
