@@ -243,8 +243,8 @@ impl Limits {
     pub const PRINCIPAL_BYTES_MAX: usize = 256;
     /// The most that a namespace can allow a principal.
     pub const PRINCIPAL_SESSIONS_MAX: u32 = 1_000;
-    /// The longest that a namespace can refuse a deleted id.
-    pub const TOMBSTONE_MS_MAX: Millis = 3_600_000;
+    /// The longest that a namespace can refuse a deleted id. No quota counts tombstones: this bounds what they take.
+    pub const TOMBSTONE_MS_MAX: Millis = 600_000;
     /// The shortest lease of a lock.
     pub const LEASE_MS_MIN: Millis = 1_000;
     /// The longest.

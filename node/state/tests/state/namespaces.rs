@@ -66,6 +66,7 @@ fn a_policy_out_of_range_changes_nothing() {
         PolicyChange { session_bytes_max: Some((1 << 20) + 1), ..PolicyChange::default() },
         PolicyChange { principal_sessions_max: Some(Some(1_001)), ..PolicyChange::default() },
         PolicyChange { idle_ms_max: Some(1_000), ..PolicyChange::default() },
+        PolicyChange { tombstone_ms: Some(600_001), ..PolicyChange::default() },
     ] {
         let outcome = put(&mut store, "default", change);
         assert!(matches!(outcome, Outcome::Refused(Refusal::PolicyOutOfRange { .. })), "{outcome:?}");
