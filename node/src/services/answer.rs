@@ -103,6 +103,7 @@ pub(crate) fn mutated(reply: Reply, cluster: u64, applied: Applied) -> Result<An
         }
         (Reply::Delete, Outcome::Done) => Ok(Answer::Delete(v1::DeleteResponse { position })),
         (Reply::TouchMany, Outcome::TouchedMany { missing }) => {
+            let missing = missing.iter().collect();
             Ok(Answer::TouchMany(v1::TouchManyResponse { missing, position }))
         }
         (Reply::Unlock, Outcome::Done) => Ok(Answer::Unlock(v1::UnlockResponse { position })),

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Event = 13,
     EventsLost = 14,
     Numbers = 15,
+    Lock = 16,
 }
 
 impl Digest {

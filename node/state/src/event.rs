@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Kind};
 use crate::key::SessionKey;
+use crate::policy::NamespaceId;
+use crate::record::attributes_digest;
 use crate::session::{Attributes, Version};
 use crate::time::ClusterTime;
 
@@ -84,6 +86,26 @@ impl Cursor {
     }
 }
 
+/// What is hashed for an event.
+#[derive(Serialize)]
+struct Item<'a> {
+    namespace: NamespaceId,
+    cursor: Cursor,
+    at: ClusterTime,
+    key: SessionKey,
+    version: Version,
+    principal: &'a str,
+    what: What<'a>,
+}
+
+#[derive(Serialize)]
+enum What<'a> {
+    Created,
+    Updated { previous_principal: &'a Option<Box<str>> },
+    Renamed { to: SessionKey },
+    Ended { why: EndReason, attributes: Digest },
+}
+
 /// What an event takes besides its variable parts, about.
 const EVENT_BYTES: u64 = 96;
 
@@ -109,8 +131,20 @@ impl Event {
         }
     }
 
-    pub(crate) fn digest(&self, namespace: u32) -> Digest {
-        Digest::of(Kind::Event, &(namespace, self))
+    /// Its share of the digest. `attributes` is the digest of those that it carries, where it is known: they may be large.
+    pub(crate) fn digest(&self, namespace: NamespaceId, attributes: Option<Digest>) -> Digest {
+        let what = match &self.what {
+            Happening::Created => What::Created,
+            Happening::Updated { previous_principal } => What::Updated { previous_principal },
+            Happening::Renamed { to } => What::Renamed { to: *to },
+            Happening::Ended { why, attributes: carried } => What::Ended {
+                why: *why,
+                attributes: attributes.unwrap_or_else(|| attributes_digest(carried)),
+            },
+        };
+        let (cursor, at, key, version) = (self.cursor, self.at, self.key, self.version);
+        let principal = &self.principal;
+        Digest::of(Kind::Event, &Item { namespace, cursor, at, key, version, principal, what })
     }
 }
 

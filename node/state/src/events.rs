@@ -5,6 +5,7 @@
 //! every node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ use crate::policy::{Limits, NamespaceId, Policy};
 const BLOCK_BYTES: u64 = 8 << 10;
 const BLOCK_EVENTS: usize = 64;
 
+/// Blocks freed by one entry of those that a change of policy or the end of a namespace dropped: there may be many, and to free
+/// one is to free each of its events.
+const FREES_MAX: usize = 64;
+
 /// A run of a namespace's events, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventBlock {
@@ -27,9 +32,17 @@ pub struct EventBlock {
 /// Which block: a namespace, and the number of the block in its ring, which rises without gaps.
 pub type EventBlockId = (NamespaceId, u64);
 
+/// A block with what follows from it, so that to drop it costs nothing for each event.
+#[derive(Clone, Default)]
+struct Kept {
+    block: EventBlock,
+    bytes: u64,
+    digest: Digest,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Ring {
-    blocks: VecDeque<Arc<EventBlock>>,
+    blocks: VecDeque<Arc<Kept>>,
     /// The number of the first block.
     first: u64,
     /// The last event that is no longer kept.
@@ -37,8 +50,6 @@ pub(crate) struct Ring {
     last: Option<Cursor>,
     count: u64,
     bytes: u64,
-    /// Of the last block.
-    open_bytes: u64,
     digest: Digest,
 }
 
@@ -52,7 +63,12 @@ pub(crate) struct Events {
     /// Of all rings.
     bytes: u64,
     blocks: u64,
+    /// Blocks that came or grew since this was last taken.
     changed: BTreeSet<EventBlockId>,
+    /// Runs of blocks that went since.
+    gone: Vec<(NamespaceId, Range<u64>)>,
+    /// Dropped and not freed yet: see [`Events::free_some`]. Local, in no digest.
+    dropped: VecDeque<Arc<Kept>>,
 }
 
 /// Events behind a cursor are no longer kept.
@@ -62,9 +78,23 @@ pub struct Lost {
     pub oldest: Cursor,
 }
 
-impl EventBlock {
-    fn bytes(&self) -> u64 {
-        self.events.iter().map(Event::bytes).sum()
+impl Kept {
+    /// As it comes back from the disk.
+    fn restored(namespace: NamespaceId, block: EventBlock) -> Kept {
+        let mut kept = Kept { block, ..Kept::default() };
+        for event in &kept.block.events {
+            kept.bytes = kept.bytes.saturating_add(event.bytes());
+            kept.digest.add(event.digest(namespace, None));
+        }
+        kept
+    }
+
+    fn last(&self) -> Option<Cursor> {
+        self.block.events.last().map(|event| event.cursor)
+    }
+
+    fn count(&self) -> u64 {
+        self.block.events.len() as u64
     }
 }
 
@@ -72,12 +102,12 @@ impl Rings {
     pub(crate) fn block(&self, (namespace, number): EventBlockId) -> Option<&EventBlock> {
         let ring = self.0.get(&namespace)?;
         let at = usize::try_from(number.checked_sub(ring.first)?).ok()?;
-        ring.blocks.get(at).map(AsRef::as_ref)
+        ring.blocks.get(at).map(|kept| &kept.block)
     }
 
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (EventBlockId, &EventBlock)> {
         self.0.iter().flat_map(|(namespace, ring)| {
-            (ring.first..).zip(&ring.blocks).map(|(number, block)| ((*namespace, number), block.as_ref()))
+            (ring.first..).zip(&ring.blocks).map(|(number, kept)| ((*namespace, number), &kept.block))
         })
     }
 
@@ -97,8 +127,7 @@ impl Ring {
 
     /// Whether the next event begins a new block.
     fn is_closed(&self) -> bool {
-        let full =
-            |block: &Arc<EventBlock>| block.events.len() >= BLOCK_EVENTS || self.open_bytes >= BLOCK_BYTES;
+        let full = |kept: &Arc<Kept>| kept.block.events.len() >= BLOCK_EVENTS || kept.bytes >= BLOCK_BYTES;
         self.blocks.back().is_none_or(full)
     }
 
@@ -114,15 +143,14 @@ impl Ring {
     /// Events behind `after`, the first first.
     pub(crate) fn after(&self, after: Cursor) -> Result<impl Iterator<Item = &Event>, Lost> {
         if self.lost.is_some_and(|lost| after < lost) {
-            let oldest = self.blocks.front().and_then(|block| block.events.first());
+            let oldest = self.blocks.front().and_then(|kept| kept.block.events.first());
             let behind = self.lost.map_or(0, |lost| lost.index.saturating_add(1));
             let none = Cursor { index: behind, ordinal: 0 };
             return Err(Lost { oldest: oldest.map_or(none, |event| event.cursor) });
         }
-        let ends_before =
-            |block: &Arc<EventBlock>| block.events.last().is_none_or(|last| last.cursor <= after);
+        let ends_before = |kept: &Arc<Kept>| kept.last().is_none_or(|last| last <= after);
         let start = self.blocks.partition_point(ends_before);
-        let events = self.blocks.iter().skip(start).flat_map(|block| &block.events);
+        let events = self.blocks.iter().skip(start).flat_map(|kept| &kept.block.events);
         Ok(events.skip_while(move |event| event.cursor <= after))
     }
 }
@@ -137,7 +165,12 @@ impl Events {
     }
 
     pub(crate) fn take_changed(&mut self) -> Vec<EventBlockId> {
-        std::mem::take(&mut self.changed).into_iter().collect()
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        let gone = gone.flat_map(|(namespace, numbers)| numbers.map(move |number| (namespace, number)));
+        let mut all: Vec<EventBlockId> = std::mem::take(&mut self.changed).into_iter().chain(gone).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Where each ring begins.
@@ -161,17 +194,34 @@ impl Events {
         self.rings.0.insert(namespace, Arc::new(ring));
     }
 
-    /// Forgets a namespace's events.
+    /// Forgets a namespace's events, in constant time.
     pub(crate) fn close(&mut self, namespace: NamespaceId) {
-        if let Some(ring) = self.rings.0.remove(&namespace) {
-            self.bytes -= ring.bytes;
-            self.blocks -= ring.blocks.len() as u64;
-            self.changed.extend((ring.first..).zip(&ring.blocks).map(|(number, _)| (namespace, number)));
+        let Some(ring) = self.rings.0.remove(&namespace) else { return };
+        let blocks = ring.blocks.len() as u64;
+        self.bytes -= ring.bytes;
+        self.blocks -= blocks;
+        self.gone.push((namespace, ring.first..ring.first + blocks));
+        // Where a frozen view shares it, it is freed with that view.
+        if let Ok(mut ring) = Arc::try_unwrap(ring) {
+            self.dropped.append(&mut ring.blocks);
         }
     }
 
-    /// Adds an event, whose ordinal it sets, and drops the oldest beyond what the policy keeps.
-    pub(crate) fn push(&mut self, namespace: NamespaceId, mut event: Event, policy: &Policy) {
+    /// Frees some of what was dropped.
+    pub(crate) fn free_some(&mut self) {
+        let some = self.dropped.len().min(FREES_MAX);
+        self.dropped.drain(..some);
+    }
+
+    /// Adds an event, whose ordinal it sets, and drops the oldest beyond what the policy keeps. `attributes` is the digest of
+    /// those that it carries, where it is known.
+    pub(crate) fn push(
+        &mut self,
+        namespace: NamespaceId,
+        mut event: Event,
+        attributes: Option<Digest>,
+        policy: &Policy,
+    ) {
         let ring = Arc::make_mut(self.rings.0.entry(namespace).or_default());
         let index = event.cursor.index;
         let same = ring.last.max(ring.lost).filter(|last| last.index == index);
@@ -181,21 +231,24 @@ impl Events {
             ring.lost = Some(event.cursor);
             return;
         }
-        let bytes = event.bytes();
-        ring.digest.add(event.digest(namespace));
+        let (bytes, digest) = (event.bytes(), event.digest(namespace, attributes));
+        ring.digest.add(digest);
         (ring.count, ring.bytes, self.bytes) = (ring.count + 1, ring.bytes + bytes, self.bytes + bytes);
         if ring.is_closed() {
             ring.blocks.push_back(Arc::default());
-            ring.open_bytes = 0;
             self.blocks += 1;
         }
-        ring.open_bytes += bytes;
-        if let Some(block) = ring.blocks.back_mut() {
-            Arc::make_mut(block).events.push(event);
+        if let Some(kept) = ring.blocks.back_mut().map(Arc::make_mut) {
+            kept.block.events.push(event);
+            kept.bytes += bytes;
+            kept.digest.add(digest);
         }
         let number = ring.first + ring.blocks.len() as u64 - 1;
         self.changed.insert((namespace, number));
+        // What one event takes the place of is freed at once, or it could pile up.
+        let waiting = self.dropped.len();
         self.trim(namespace, policy);
+        self.dropped.truncate(waiting);
     }
 
     /// Drops the oldest blocks beyond what the policy keeps. The newest stays.
@@ -214,23 +267,24 @@ impl Events {
         }
     }
 
-    /// Drops a ring's first block; whether there was one, and not the last one where `last` must stay.
+    /// Drops a ring's first block, to be freed; whether there was one, and not the last one where `last` must stay.
     fn drop_oldest(&mut self, namespace: NamespaceId, last: bool) -> bool {
         let Some(ring) = self.rings.0.get_mut(&namespace).map(Arc::make_mut) else { return false };
         if ring.blocks.len() < 2 && !last {
             return false;
         }
-        let Some(block) = ring.blocks.pop_front() else { return false };
-        for event in &block.events {
-            ring.digest.remove(event.digest(namespace));
-            ring.lost = Some(event.cursor);
-        }
-        let bytes = block.bytes();
+        let Some(kept) = ring.blocks.pop_front() else { return false };
+        ring.digest.remove(kept.digest);
+        ring.lost = kept.last();
         (ring.count, ring.bytes, self.bytes) =
-            (ring.count - block.events.len() as u64, ring.bytes - bytes, self.bytes - bytes);
-        self.changed.insert((namespace, ring.first));
+            (ring.count - kept.count(), ring.bytes - kept.bytes, self.bytes - kept.bytes);
+        match self.gone.last_mut() {
+            Some((of, numbers)) if *of == namespace && numbers.end == ring.first => numbers.end += 1,
+            _ => self.gone.push((namespace, ring.first..ring.first + 1)),
+        }
         ring.first += 1;
         self.blocks -= 1;
+        self.dropped.push_back(kept);
         true
     }
 
@@ -249,17 +303,14 @@ impl Events {
         if !is_next || !follows {
             return false;
         }
-        for event in &block.events {
-            ring.digest.add(event.digest(namespace));
-            ring.last = Some(event.cursor);
-        }
-        let bytes = block.bytes();
-        ring.count += block.events.len() as u64;
-        ring.open_bytes = bytes;
-        ring.bytes = ring.bytes.saturating_add(bytes);
-        self.bytes = self.bytes.saturating_add(bytes);
+        let kept = Kept::restored(namespace, block);
+        ring.digest.add(kept.digest);
+        ring.last = kept.last();
+        ring.count += kept.count();
+        ring.bytes = ring.bytes.saturating_add(kept.bytes);
+        self.bytes = self.bytes.saturating_add(kept.bytes);
         self.blocks += 1;
-        ring.blocks.push_back(Arc::new(block));
+        ring.blocks.push_back(Arc::new(kept));
         true
     }
 }

@@ -11,7 +11,7 @@
 //!   session    one session                                       policy    a namespace's policy, and the limits
 //!   lock       who holds a session, and who waits                namespace one application: policy and counters
 //!   event      what watchers are told                            member    a node as it announced itself
-//!   digest     equal on all replicas
+//!   digest     equal on all replicas                         places    which of a list
 //! the state
 //!   state      all of it, and what can be asked of it            apply     what each command does to it
 //!   record     what a slot holds: a session or a tombstone       table     records by key and slot
@@ -50,6 +50,7 @@ mod lock;
 mod member;
 mod namespace;
 mod outcome;
+mod places;
 mod policy;
 mod record;
 mod restore;
@@ -79,6 +80,7 @@ pub use lock::{Fence, Holder, Lock, Ticket, Turn};
 pub use member::{Member, NodeId};
 pub use namespace::{Counters, Namespace, Usage};
 pub use outcome::{Outcome, Refusal};
+pub use places::Places;
 pub use policy::{Limits, MorePolicy, NamespaceId, Overflow, Policy, PolicyChange};
 pub use record::{Ending, Record, Slot, Tombstone};
 pub use restore::{Restore, RestoreError};

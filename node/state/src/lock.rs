@@ -58,6 +58,19 @@ pub struct Ticket {
     pub owner: Box<str>,
 }
 
+/// What tells a lock from what one entry makes of it, whatever the length of its line: tickets come at the end of the line, each
+/// with a higher token than all before, and never change while they stand in it.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Mark {
+    fence: Fence,
+    since: ClusterTime,
+    until: ClusterTime,
+    claimed: bool,
+    lease_ms: Millis,
+    waiting: usize,
+    last: Option<Fence>,
+}
+
 /// How a waiter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -95,6 +108,13 @@ impl Holder {
 }
 
 impl Lock {
+    /// See [`Mark`].
+    pub(crate) fn mark(&self) -> Mark {
+        let Holder { fence, since, until, claimed, lease_ms, .. } = self.holder;
+        let last = self.waiting.back().map(|ticket| ticket.fence);
+        Mark { fence, since, until, claimed, lease_ms, waiting: self.waiting.len(), last }
+    }
+
     /// Drops those in line who waited long enough.
     fn forget_expired(&mut self, now: ClusterTime) {
         self.waiting.retain(|ticket| now < ticket.until);

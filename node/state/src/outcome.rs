@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::ClientId;
 use crate::lock::Fence;
+use crate::places::Places;
 use crate::session::Version;
 use crate::time::Millis;
 
@@ -30,8 +31,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// Touched, all but some.
     TouchedMany {
-        /// The places of those that stand for no session, ascending.
-        missing: Vec<u32>,
+        /// The places of those that stand for no session.
+        missing: Places,
     },
     /// The caller holds the lock.
     Locked {

@@ -13,9 +13,10 @@ pub type NamespaceId = u32;
 pub struct Policy {
     /// For sessions that name none of their own.
     pub default_timeouts: Timeouts,
-    /// The longest idle timeout a session may have.
+    /// The longest idle timeout a session may have. Below a year and a day it is what one has that names none, where there is no
+    /// default.
     pub idle_ms_max: Millis,
-    /// The longest absolute timeout a session may have.
+    /// The longest absolute timeout a session may have: as for the idle one.
     pub absolute_ms_max: Millis,
     /// Attribute names and values together, in bytes.
     pub session_bytes_max: u64,
@@ -145,6 +146,18 @@ impl Policy {
         }
     }
 
+    /// A new session's timeouts: its own, else the defaults; else the longest, where the policy bounds them at all, or a
+    /// session that names none would outlive all others.
+    #[must_use]
+    pub fn filled_in(&self, own: Timeouts) -> Timeouts {
+        let bound = |max_ms: Millis| Some(max_ms).filter(|max_ms| *max_ms < LONGEST_MS);
+        let defaults = self.default_timeouts;
+        Timeouts {
+            idle_ms: own.idle_ms.or(defaults.idle_ms).or(bound(self.idle_ms_max)),
+            absolute_ms: own.absolute_ms.or(defaults.absolute_ms).or(bound(self.absolute_ms_max)),
+        }
+    }
+
     /// With a change.
     #[must_use]
     pub fn changed(&self, change: &PolicyChange) -> Policy {
@@ -230,8 +243,8 @@ impl Limits {
     pub const PRINCIPAL_BYTES_MAX: usize = 256;
     /// The most that a namespace can allow a principal.
     pub const PRINCIPAL_SESSIONS_MAX: u32 = 1_000;
-    /// The longest that a namespace can refuse a deleted id.
-    pub const TOMBSTONE_MS_MAX: Millis = 3_600_000;
+    /// The longest that a namespace can refuse a deleted id. No quota counts tombstones: this bounds what they take.
+    pub const TOMBSTONE_MS_MAX: Millis = 600_000;
     /// The shortest lease of a lock.
     pub const LEASE_MS_MIN: Millis = 1_000;
     /// The longest.

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Kind};
 use crate::key::SessionKey;
-use crate::lock::Lock;
 use crate::policy::NamespaceId;
 use crate::session::{Attributes, Session, Timeouts, Version};
 use crate::time::{Clocks, ClusterTime, Millis, ServedTime};
@@ -71,7 +70,9 @@ pub(crate) struct Entry {
     /// Attribute names and values together.
     pub(crate) attribute_bytes: u64,
     /// Apart from the rest, so that a touch of a large session need not hash its attributes.
-    attributes_digest: Digest,
+    pub(crate) attributes_digest: Digest,
+    /// Apart too: a line may be long.
+    lock_digest: Option<Digest>,
     pub(crate) digest: Digest,
 }
 
@@ -100,11 +101,11 @@ enum Content<'a> {
 /// What the first format did not have. Hashed apart, and only where it says anything, so that the digest of a state of
 /// then is the same now.
 #[derive(Serialize)]
-struct More<'a> {
+struct More {
     key: SessionKey,
     idle_ms: Option<Millis>,
     signed_in: u64,
-    lock: &'a Option<Box<Lock>>,
+    lock: Option<Digest>,
 }
 
 impl Entry {
@@ -114,17 +115,21 @@ impl Entry {
             record,
             attribute_bytes: 0,
             attributes_digest: Digest::default(),
+            lock_digest: None,
             digest: Digest::default(),
         };
-        entry.settle(true);
+        entry.settle(true, true);
         entry
     }
 
     /// Brings what is kept beside the record up to date after a change of it.
-    pub(crate) fn settle(&mut self, attributes_changed: bool) {
+    pub(crate) fn settle(&mut self, attributes_changed: bool, lock_changed: bool) {
         if let (true, Record::Live(session)) = (attributes_changed, &self.record) {
             self.attribute_bytes = attribute_bytes(&session.attributes);
-            self.attributes_digest = Digest::of(Kind::Attributes, session.attributes.as_ref());
+            self.attributes_digest = attributes_digest(&session.attributes);
+        }
+        if let (true, Record::Live(session)) = (lock_changed, &self.record) {
+            self.lock_digest = session.lock.as_ref().map(|lock| Digest::of(Kind::Lock, lock));
         }
         let content = match &self.record {
             Record::Tombstone(tombstone) => Content::Tombstone(*tombstone),
@@ -141,13 +146,18 @@ impl Entry {
         };
         self.digest = Digest::of(Kind::Record, &Item { key: self.key, content });
         if let Record::Live(session) = &self.record {
-            let Session { idle_ms, signed_in, lock, .. } = session;
-            if *idle_ms != session.timeouts.idle_ms || *signed_in != 0 || lock.is_some() {
-                let (idle_ms, signed_in) = (*idle_ms, *signed_in);
-                self.digest.add(Digest::of(Kind::More, &More { key: self.key, idle_ms, signed_in, lock }));
+            let Session { idle_ms, signed_in, .. } = *session;
+            let (key, lock) = (self.key, self.lock_digest);
+            if idle_ms != session.timeouts.idle_ms || signed_in != 0 || lock.is_some() {
+                self.digest.add(Digest::of(Kind::More, &More { key, idle_ms, signed_in, lock }));
             }
         }
     }
+}
+
+/// What stands for attributes where something that has them is hashed.
+pub(crate) fn attributes_digest(attributes: &Attributes) -> Digest {
+    Digest::of(Kind::Attributes, attributes)
 }
 
 /// Names and values together.

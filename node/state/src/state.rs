@@ -31,6 +31,9 @@ pub const APPLY_VERSION: u32 = 2;
 /// The namespace that every cluster starts with.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+/// Attribute names and values of the sessions that one Reap names, about: no more once there are so many.
+const REAP_BYTES: u64 = 4 << 20;
+
 /// Everything the cluster has agreed on. Changed by [`State::apply`] alone.
 pub struct State {
     pub(crate) apply_version: u32,
@@ -290,14 +293,21 @@ impl State {
         self.expiry.next_due()
     }
 
-    /// Up to `limit` keys whose records are gone by the state's own clocks and still in memory.
+    /// Up to `limit` keys whose records are gone by the state's own clocks and still in memory; fewer where their attributes
+    /// take much, so that to reap them takes no entry long.
     #[must_use]
     pub fn reapable(&self, limit: usize) -> Vec<SessionKey> {
         let index = self.table.index();
         let due = self.expiry.due().filter_map(|slot| self.table.entry(slot)).map(|entry| entry.key);
         let deleted = index.namespaces().filter(|namespace| !self.namespace_names.contains_key(namespace));
         let deleted = deleted.flat_map(|namespace| index.keys(namespace, Bound::Unbounded));
-        due.chain(index.doomed()).chain(deleted).take(limit).collect()
+        let mut bytes = 0_u64;
+        let has_room = |key: &SessionKey| {
+            let before = bytes;
+            bytes = bytes.saturating_add(self.table.find(key).map_or(0, |(_, entry)| entry.attribute_bytes));
+            before < REAP_BYTES
+        };
+        due.chain(index.doomed()).chain(deleted).take(limit).take_while(has_room).collect()
     }
 
     /// When the first lock for which somebody waits lapses.

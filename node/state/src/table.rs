@@ -114,10 +114,13 @@ impl Table {
     pub(crate) fn update(&mut self, slot: Slot, attributes: bool, change: impl FnOnce(&mut Session)) {
         let Some(entry) = self.chunks.get_mut(slot) else { return };
         let Record::Live(session) = &mut entry.record else { return };
+        let mark = |session: &Session| session.lock.as_ref().map(|lock| lock.mark());
+        let lock = mark(session);
         change(session);
+        let lock_changed = lock != mark(session);
         let (namespace, before) = (session.namespace, entry.attribute_bytes);
         self.digest.remove(entry.digest);
-        entry.settle(attributes);
+        entry.settle(attributes, lock_changed);
         self.digest.add(entry.digest);
         if attributes {
             self.index.resize(namespace, before, entry.attribute_bytes);

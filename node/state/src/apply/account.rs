@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::event::{Cursor, Event, Happening};
+use crate::digest::Digest;
+use crate::event::{Cursor, EndReason, Event, Happening};
 use crate::key::SessionKey;
 use crate::namespace::Counters;
 use crate::outcome::Refusal;
@@ -60,7 +61,20 @@ impl State {
     /// Tells watchers what happened to a session, as it is after the event.
     pub(super) fn tell(&mut self, key: SessionKey, session: &Session, what: Happening) {
         let event = self.event(key, session, what);
-        self.push_event(session.namespace, event);
+        self.push_event(session.namespace, event, None);
+    }
+
+    /// Tells watchers that a session is gone. `attributes` is the digest of what it held.
+    pub(super) fn tell_end(
+        &mut self,
+        key: SessionKey,
+        session: &Session,
+        why: EndReason,
+        attributes: Digest,
+    ) {
+        let what = Happening::Ended { why, attributes: Arc::clone(&session.attributes) };
+        let event = self.event(key, session, what);
+        self.push_event(session.namespace, event, Some(attributes));
     }
 
     /// As [`Self::tell`], of the session in a slot.
@@ -68,7 +82,7 @@ impl State {
         let Some(entry) = self.table.entry(slot) else { return };
         if let Record::Live(session) = &entry.record {
             let (namespace, event) = (session.namespace, self.event(entry.key, session, what));
-            self.push_event(namespace, event);
+            self.push_event(namespace, event, None);
         }
     }
 
@@ -85,13 +99,13 @@ impl State {
     }
 
     /// Adds to the namespace's events, unless that was deleted.
-    fn push_event(&mut self, namespace: NamespaceId, event: Event) {
+    fn push_event(&mut self, namespace: NamespaceId, event: Event, attributes: Option<Digest>) {
         if self.apply_version < ACCOUNTS_FROM {
             return;
         }
         let name = self.namespace_names.get(&namespace);
         if let Some(namespace) = name.and_then(|name| self.namespaces.get(name)) {
-            self.events.push(namespace.id, event, &namespace.policy);
+            self.events.push(namespace.id, event, attributes, &namespace.policy);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::event::Happening;
 use crate::key::SessionKey;
 use crate::outcome::{Outcome, Refusal};
 use crate::record::{Record, attribute_bytes};
-use crate::session::{Session, Timeouts};
+use crate::session::Session;
 use crate::state::State;
 
 impl State {
@@ -16,18 +16,14 @@ impl State {
     pub(super) fn create(&mut self, create: CreateSession) -> Result<Outcome, Refusal> {
         let (namespace, policy) = self.namespace(&create.namespace).ok_or(Refusal::UnknownNamespace)?;
         let policy = policy.clone();
+        self.reap_gone(&create.key);
         self.check_free(&create.key)?;
         check_timeouts(create.timeouts, &policy)?;
         let bytes = attribute_bytes(&create.attributes);
         check_size(create.attributes.len(), bytes, &policy)?;
-        self.reap_gone(&create.key);
         self.check_room(namespace, &create.key, &policy, bytes)?;
         self.check_principal(namespace, &create.principal, &policy)?;
-        let defaults = policy.default_timeouts;
-        let timeouts = Timeouts {
-            idle_ms: create.timeouts.idle_ms.or(defaults.idle_ms),
-            absolute_ms: create.timeouts.absolute_ms.or(defaults.absolute_ms),
-        };
+        let timeouts = policy.filled_in(create.timeouts);
         let idle_ms = policy.effective_idle_ms(timeouts.idle_ms, &create.principal);
         let session = Session {
             namespace,
@@ -48,7 +44,8 @@ impl State {
         Ok(Outcome::Written { version: 1 })
     }
 
-    /// Whether a session can be created under, or moved to, this key. What is gone is in nobody's way.
+    /// Whether a session can be created under, or moved to, this key. What is gone is in nobody's way: it has been reaped
+    /// before, since that may leave a tombstone.
     pub(super) fn check_free(&self, key: &SessionKey) -> Result<(), Refusal> {
         match self.record(key, self.clocks) {
             None => Ok(()),

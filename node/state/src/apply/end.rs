@@ -1,11 +1,12 @@
 //! How sessions leave their keys: Delete, Regenerate, Reap.
 
 use crate::command::RegenerateSession;
+use crate::digest::Digest;
 use crate::event::{EndReason, Happening};
 use crate::key::SessionKey;
 use crate::lock;
 use crate::outcome::{Outcome, Refusal};
-use crate::policy::Limits;
+use crate::policy::{Limits, NamespaceId};
 use crate::record::{Ending, Record, Tombstone};
 use crate::revocation::Revocation;
 use crate::session::Session;
@@ -29,8 +30,8 @@ impl State {
         let line = session.lock.clone();
         lock::settle(&mut session.lock, self.clocks.cluster);
         lock::check(&session.lock, regenerate.fence, self.clocks.cluster)?;
-        self.check_free(&regenerate.new_key)?;
         self.reap_gone(&regenerate.new_key);
+        self.check_free(&regenerate.new_key)?;
         self.wake_line(line.as_deref());
         if let Some(lock) = &mut session.lock {
             lock.waiting.clear();
@@ -64,26 +65,26 @@ impl State {
         Outcome::Done
     }
 
-    /// Frees a key whose record is gone, and tells and counts what became of it.
+    /// Frees a key whose record is gone, and tells and counts what became of it. A revoked one leaves a tombstone.
     pub(super) fn reap_gone(&mut self, key: &SessionKey) -> bool {
         let Some((slot, entry)) = self.table.find(key) else { return false };
         if !self.is_gone(entry, self.clocks) {
             return false;
         }
         let session = match &entry.record {
-            Record::Live(session) => Some(session.clone()),
+            Record::Live(session) => Some((session.clone(), entry.attributes_digest)),
             Record::Tombstone(_) => None,
         };
         self.table.remove(key);
         self.expiry.set(slot, None, self.clocks);
-        if let Some(session) = session {
-            self.settle_end(*key, &session);
+        if let Some((session, attributes)) = session {
+            self.settle_end(*key, &session, attributes);
         }
         true
     }
 
-    /// Counts and tells the end of a session that has just left memory.
-    fn settle_end(&mut self, key: SessionKey, session: &Session) {
+    /// Counts and tells the end of a session that has just left memory. `attributes` is the digest of what it held.
+    fn settle_end(&mut self, key: SessionKey, session: &Session, attributes: Digest) {
         self.wake_line(session.lock.as_deref());
         let (namespace, principal) = (session.namespace, &session.principal);
         let revoked = self.revocations.covers(&key, session);
@@ -94,10 +95,21 @@ impl State {
                 EndReason::Idle | EndReason::Absolute => counters.expired += 1,
                 _ => counters.deleted += 1,
             });
-            self.tell(key, session, Happening::Ended { why, attributes: session.attributes.clone() });
+            self.tell_end(key, session, why, attributes);
         }
-        if revoked && !self.table.index().has_doomed(namespace, principal) {
+        if revoked {
+            self.settle_revoked(key, namespace, principal);
+        }
+    }
+
+    /// Buries a revoked session, as a logout does. With the last of its principal the revocation is done.
+    fn settle_revoked(&mut self, key: SessionKey, namespace: NamespaceId, principal: &str) {
+        if !self.table.index().has_doomed(namespace, principal) {
             self.revocations.remove(namespace, principal);
+        }
+        let name = self.namespace_names.get(&namespace);
+        if let Some(policy) = name.and_then(|name| self.namespace(name)).map(|(_, policy)| policy) {
+            self.bury(key, Ending::Ended, policy.tombstone_ms);
         }
     }
 
@@ -105,10 +117,10 @@ impl State {
     pub(super) fn end(&mut self, key: SessionKey, why: EndReason, tombstone_ms: Millis) {
         let Some((_, entry)) = self.table.find(&key) else { return };
         let Record::Live(session) = &entry.record else { return };
-        let session = session.clone();
+        let (session, attributes) = (session.clone(), entry.attributes_digest);
         self.wake_line(session.lock.as_deref());
         self.count(session.namespace, |counters| counters.deleted += 1);
-        self.tell(key, &session, Happening::Ended { why, attributes: session.attributes.clone() });
+        self.tell_end(key, &session, why, attributes);
         self.bury(key, Ending::Ended, tombstone_ms);
     }
 

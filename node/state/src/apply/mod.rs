@@ -94,6 +94,7 @@ impl State {
     /// memory, as those of [`Proposal::decode`] do. Never panics, whatever the proposal.
     pub fn apply(&mut self, index: u64, proposal: Proposal) -> Outcome {
         self.index = index;
+        self.events.free_some();
         let looks_max = looks_max(&proposal.command);
         self.set_clocks(self.clocks.advanced_to(proposal.stamp), looks_max);
         let raises = matches!(proposal.command, Command::RaiseApplyVersion { .. });

@@ -17,14 +17,12 @@ impl State {
     /// Renews the idle deadlines of those that exist.
     pub(super) fn touch_many(&mut self, namespace: &str, keys: &[SessionKey]) -> Result<Outcome, Refusal> {
         let (namespace, _) = self.namespace(namespace).ok_or(Refusal::UnknownNamespace)?;
-        let mut missing = Vec::new();
-        for (place, key) in (0..).zip(keys.iter().take(Limits::TOUCHES_MAX)) {
-            match self.find(namespace, key, self.clocks).map(|(slot, _)| slot) {
-                Ok(slot) => drop(self.renew(slot)),
-                Err(_) => missing.push(place),
-            }
-        }
-        Ok(Outcome::TouchedMany { missing })
+        let places = (0..).zip(keys.iter().take(Limits::TOUCHES_MAX));
+        let missing = places.filter(|(_, key)| {
+            let slot = self.find(namespace, key, self.clocks).map(|(slot, _)| slot);
+            slot.map(|slot| self.renew(slot)).is_err()
+        });
+        Ok(Outcome::TouchedMany { missing: missing.map(|(place, _)| place).collect() })
     }
 
     fn renew(&mut self, slot: Slot) -> Option<Millis> {

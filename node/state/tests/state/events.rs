@@ -172,3 +172,90 @@ fn events_of_one_entry_are_numbered_also_where_the_first_are_lost() {
     assert_eq!(kept.last(), Some(&199));
     assert!(kept.is_sorted());
 }
+
+/// Writes that tell watchers something, of a session that there is.
+fn tell(store: &mut Store, namespace: &str, events: u32) {
+    let mut change = write(1, patch(&[], &[]));
+    change.namespace = namespace.into();
+    for _ in 0..events {
+        store.run(Operation::Write(change.clone()));
+    }
+}
+
+/// Pages of memory given back, and a pointer for each block of 64 events: far less than hashing what was dropped.
+const SLACK: std::time::Duration = std::time::Duration::from_micros(500);
+
+/// The least of many rounds, so that other work on the machine does not count.
+#[expect(clippy::disallowed_methods, reason = "compares work; the state sees no clock of the machine")]
+fn cost(mut round: impl FnMut() -> std::time::Instant) -> std::time::Duration {
+    (0..20).map(|_| round().elapsed()).min().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "as above")]
+#[test]
+fn what_the_end_of_a_session_costs_does_not_grow_with_its_attributes() {
+    let mut store = Store::new();
+    // So few are kept that each drops one.
+    keep(&mut store, 1, 256 << 20);
+    let mut number = 0_u8;
+    let mut ending = |bytes: usize| {
+        cost(|| {
+            number += 1;
+            let mut given = create(number);
+            given.attributes.insert("large".into(), Bytes::from(vec![7; bytes]));
+            store.run(Operation::Create(given));
+            let began = std::time::Instant::now();
+            store.run(delete(number));
+            began
+        })
+    };
+    let (small, large) = (ending(100), ending(1_000_000));
+    assert!(large < small * 20 + SLACK, "{large:?} with a megabyte, {small:?} without");
+}
+
+#[expect(clippy::disallowed_methods, reason = "as above")]
+#[test]
+fn what_deleting_a_namespace_costs_does_not_grow_with_its_events() {
+    let mut store = Store::new();
+    let mut deleting = |events: u32| {
+        let mut least = std::time::Duration::MAX;
+        for _ in 0..5 {
+            let operation =
+                Operation::PutNamespace { name: "shop".into(), change: Box::default(), create: None };
+            store.run(operation);
+            let mut given = create(1);
+            given.namespace = "shop".into();
+            store.run(Operation::Create(given));
+            tell(&mut store, "shop", events);
+            let began = std::time::Instant::now();
+            store.run(Operation::DeleteNamespace { name: "shop".into() });
+            least = least.min(began.elapsed());
+            // A block has 64 at most, and the write-behind must hear of each.
+            assert!(store.state.take_changes().events.len() >= events as usize / 64);
+        }
+        least
+    };
+    let (few, many) = (deleting(1), deleting(20_000));
+    assert!(many < few * 20, "{many:?} with 20,000 events, {few:?} with one");
+}
+
+#[expect(clippy::disallowed_methods, reason = "as above")]
+#[test]
+fn what_a_lower_limit_costs_hardly_grows_with_the_events_that_go() {
+    let mut store = Store::new();
+    store.create(1);
+    let mut lowering = |events: u32| {
+        let mut least = std::time::Duration::MAX;
+        for _ in 0..5 {
+            keep(&mut store, 1_000_000, 256 << 20);
+            tell(&mut store, "default", events);
+            let began = std::time::Instant::now();
+            keep(&mut store, 1, 256 << 20);
+            least = least.min(began.elapsed());
+            assert!(store.state.events_kept(1).0 <= 64);
+        }
+        least
+    };
+    let (few, many) = (lowering(1), lowering(20_000));
+    assert!(many < few * 20 + SLACK, "{many:?} with 20,000 events, {few:?} with one");
+}

@@ -225,6 +225,7 @@ fn delete_and_revoke_win_over_a_lock_and_send_the_line_away() {
     store.apply(Command::Reap { keys });
     assert_eq!(store.state.take_woken(), [2]);
 
+    store.pass(60_000);
     store.create(1);
     assert_eq!((take(&mut store, 0), take(&mut store, 60_000)), (locked(3), queued(4)));
     assert_eq!(store.run(delete(1)), Outcome::Done);
@@ -326,4 +327,26 @@ fn the_line_is_bounded() {
     store.pass(5_000);
     assert!(matches!(take(&mut store, 5_000), Outcome::Queued { .. }));
     assert_eq!(store.get(1).unwrap().lock.as_ref().unwrap().waiting.len(), 1);
+}
+
+/// What one touch costs: the least of many rounds, so that other work on the machine does not count.
+#[expect(clippy::disallowed_methods, reason = "compares work; the state sees no clock of the machine")]
+fn cost_of_a_touch(store: &mut Store) -> std::time::Duration {
+    let mut round = || {
+        let began = std::time::Instant::now();
+        store.run(crate::base::touch(1));
+        began.elapsed()
+    };
+    (0..100).map(|_| round()).min().unwrap()
+}
+
+#[test]
+fn what_a_touch_costs_does_not_grow_with_the_line() {
+    let mut store = store();
+    let free = cost_of_a_touch(&mut store);
+    for _ in 0..1_000 {
+        take(&mut store, 60_000);
+    }
+    let waited_for = cost_of_a_touch(&mut store);
+    assert!(waited_for < free * 20, "{waited_for:?} with a line, {free:?} without");
 }

@@ -66,6 +66,7 @@ fn a_policy_out_of_range_changes_nothing() {
         PolicyChange { session_bytes_max: Some((1 << 20) + 1), ..PolicyChange::default() },
         PolicyChange { principal_sessions_max: Some(Some(1_001)), ..PolicyChange::default() },
         PolicyChange { idle_ms_max: Some(1_000), ..PolicyChange::default() },
+        PolicyChange { tombstone_ms: Some(600_001), ..PolicyChange::default() },
     ] {
         let outcome = put(&mut store, "default", change);
         assert!(matches!(outcome, Outcome::Refused(Refusal::PolicyOutOfRange { .. })), "{outcome:?}");
@@ -261,4 +262,44 @@ fn what_counters_cost_does_not_grow_with_their_namespace() {
     assert_eq!(usage(&store, "shop").sessions, 50_000);
     // Counting them would cost thousands of times as much; a tree that is deeper costs a little.
     assert!(full < empty * 20, "{full:?} with 50,000 sessions, {empty:?} without");
+}
+
+#[test]
+fn one_create_in_a_full_namespace_looks_at_sixteen_sessions() {
+    let mut store = Store::new();
+    let change = PolicyChange { sessions_max: Some(Some(40)), ..PolicyChange::default() };
+    put(&mut store, "shop", change);
+    for number in 1..=40 {
+        let mut short = create(number);
+        short.namespace = "shop".into();
+        short.timeouts.absolute_ms = Some(1_000);
+        store.run(Operation::Create(short));
+    }
+    store.stamp += 1_000;
+    assert_eq!(create_in(&mut store, "shop", 41), written(1));
+    assert_eq!(usage(&store, "shop").sessions, 40 - 16 + 1);
+}
+
+#[test]
+fn the_longest_timeouts_bind_a_session_that_names_none() {
+    let mut store = Store::new();
+    let change = PolicyChange {
+        default_idle_ms: Some(None),
+        idle_ms_max: Some(50_000),
+        absolute_ms_max: Some(90_000),
+        ..PolicyChange::default()
+    };
+    put(&mut store, "shop", change);
+    create_in(&mut store, "shop", 1);
+    let timeouts = |store: &Store, name, number| {
+        let session = store.state.lookup(name, &key(number), store.state.clocks()).unwrap();
+        (session.timeouts, session.idle_ms)
+    };
+    let longest = Timeouts { idle_ms: Some(50_000), absolute_ms: Some(90_000) };
+    assert_eq!(timeouts(&store, "shop", 1), (longest, Some(50_000)));
+    // Where the policy bounds nothing, a session may live for ever.
+    let change = PolicyChange { default_idle_ms: Some(None), ..PolicyChange::default() };
+    put(&mut store, "default", change);
+    store.create(2);
+    assert_eq!(timeouts(&store, "default", 2), (Timeouts::default(), None));
 }

@@ -65,17 +65,17 @@ fn revoke_ends_all_sessions_of_a_principal_in_one_entry() {
     }
     assert!(sessions_of(&store, "ann").is_empty());
     assert_eq!(store.run(revoke("ann", None)), Outcome::Revoked { sessions: 0 });
-    // Not reaped yet, and in nobody's way: also after a restore.
+    // Not reaped yet, and gone all the same: also after a restore.
     store.state = store.state.restored(true);
     assert_eq!(store.get(1).unwrap_err(), Refusal::NotFound);
-    assert_eq!(sign_in(&mut store, 1, "ann"), written(1), "who signs in again is not revoked");
-    assert_eq!(sessions_of(&store, "ann"), [key(1)]);
+    assert_eq!(sign_in(&mut store, 10, "ann"), written(1), "who signs in again is not revoked");
+    assert_eq!(sessions_of(&store, "ann"), [key(10)]);
     let keys = store.state.reapable(100);
-    assert_eq!(keys.len(), 5);
+    assert_eq!(keys.len(), 6);
     store.apply(Command::Reap { keys });
     assert!(store.state.freeze().header().revoked.is_empty(), "nothing is left of it");
-    assert_eq!(store.state.records(), 4);
-    assert!(store.get(1).is_ok());
+    assert_eq!(store.state.records(), 10, "six of them tombstones");
+    assert!(store.get(10).is_ok());
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn ten_thousand_sessions_are_revoked_at_once_and_reaped_behind_it() {
         store.apply(Command::Reap { keys });
         reaps += 1;
     }
-    assert_eq!((reaps, store.state.records()), (10, 0));
+    assert_eq!((reaps, store.state.records()), (10, SESSIONS.into()), "tombstones");
     let (_, namespace, usage) = store.state.namespaces().find(|(name, ..)| *name == "default").unwrap();
     assert_eq!((namespace.counters.deleted, usage.sessions, usage.bytes), (SESSIONS.into(), 0, 0));
     assert_eq!(restored(&store.state.freeze(), true).digest(), store.state.digest());
@@ -197,4 +197,47 @@ fn revocations_under_way_are_bounded() {
     let keys = store.state.reapable(1);
     store.apply(Command::Reap { keys });
     assert_eq!(store.run(revoke(&last, None)), Outcome::Revoked { sessions: 1 });
+}
+
+/// A protocol that upserts may send the Create of before once more, however late.
+#[test]
+fn a_revoked_id_is_refused_to_create_at_once_and_once_it_is_reaped() {
+    let mut store = Store::new();
+    for number in 1..=4 {
+        sign_in(&mut store, number, "ann");
+    }
+    store.create(9);
+    store.run(revoke("ann", None));
+    let recently = refused(Refusal::RecentlyEnded);
+    assert_eq!(sign_in(&mut store, 1, "ann"), recently);
+    assert_eq!(store.run(regenerate(9, 2)), recently);
+    let keys = store.state.reapable(100);
+    assert_eq!(keys, [key(3), key(4)]);
+    store.apply(Command::Reap { keys });
+    store.state = store.state.restored(true);
+    for number in 1..=4 {
+        assert_eq!(sign_in(&mut store, number, "ann"), recently, "{number}");
+        assert_eq!(store.get(number).unwrap_err(), Refusal::NotFound);
+    }
+    store.pass(60_000);
+    assert_eq!(sign_in(&mut store, 1, "ann"), written(1));
+}
+
+#[test]
+fn what_is_reaped_at_once_is_bounded_in_bytes() {
+    const MIB: usize = 1 << 20;
+    let mut store = Store::new();
+    for number in 1..=10 {
+        let mut given = create(number);
+        given.principal = "ann".into();
+        given.attributes.insert("large".into(), vec![7; MIB - 100].into());
+        store.run(Operation::Create(given));
+    }
+    store.run(revoke("ann", None));
+    for left in [10, 5] {
+        let keys = store.state.reapable(100);
+        assert_eq!((keys.len(), store.state.reapable(3).len()), (5, 3), "of {left}");
+        store.apply(Command::Reap { keys });
+    }
+    assert!(store.state.reapable(100).is_empty());
 }

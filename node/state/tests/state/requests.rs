@@ -1,6 +1,8 @@
 //! Exactly once, and the client handles it hangs on.
 
-use quorate_state::{ClusterTime, Command, Limits, Operation, Outcome, Proposal, Refusal};
+use quorate_state::{
+    ClusterTime, Command, Limits, Operation, Outcome, Proposal, Refusal, SessionKey, encode_client,
+};
 
 use crate::base::{Replica, START, Store, attributes, create, delete, patch, refused, touch, write, written};
 
@@ -157,4 +159,19 @@ fn open_clients_are_bounded_and_forgotten_a_few_at_a_time() {
     }
     assert!(state.clients() < left);
     assert_eq!(state.digest(), other.digest());
+}
+
+#[test]
+fn an_outcome_is_about_a_hundred_bytes() {
+    let mut store = store();
+    let keys: Vec<_> = (0..1_000_u128).map(|number| SessionKey(number.to_be_bytes())).collect();
+    for sequence in 0..Limits::OUTCOMES_MAX {
+        let operation = Operation::TouchMany { namespace: "default".into(), keys: keys.clone() };
+        let outcome = store.request((CLIENT, sequence, 0), operation);
+        let Outcome::TouchedMany { missing } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(missing.iter().count(), 1_000);
+    }
+    let frozen = store.state.freeze();
+    let bytes = encode_client(CLIENT, frozen.client(CLIENT).unwrap()).len() as u64;
+    assert!(bytes / Limits::OUTCOMES_MAX < 160, "{bytes} bytes");
 }

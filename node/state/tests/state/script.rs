@@ -310,6 +310,9 @@ fn policy_change() -> impl Strategy<Value = PolicyChange> {
         prop::option::weighted(0.3, prop::option::of(select([500_u64, 1_500, 4_000].as_slice()))),
         prop::option::weighted(0.2, prop::option::of(select([0_u64, 5_000, 300_000].as_slice()))),
         prop::option::weighted(0.2, select([0_u64, 1_000, 7_000].as_slice())),
+        // As tight as can be met, or as loose as can be; tighter than a default it is out of range.
+        prop::option::weighted(0.15, select([40_000_u64, 400_000, 366 * 86_400_000].as_slice())),
+        prop::option::weighted(0.15, select([40_000_u64, 366 * 86_400_000].as_slice())),
     );
     let events = (
         prop::option::weighted(0.2, select([0_u32, 3, 70, 1_000_001].as_slice())),
@@ -324,6 +327,8 @@ fn policy_change() -> impl Strategy<Value = PolicyChange> {
         granule_ms: times.1,
         default_idle_ms: times.2,
         tombstone_ms: times.3,
+        idle_ms_max: times.4,
+        absolute_ms_max: times.5,
         events_max: events.0,
         events_bytes_max: events.1,
         ..PolicyChange::default()

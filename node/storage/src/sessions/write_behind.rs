@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use quorate_state::{Changes, Frozen};
+use quorate_state::{Changes, Client, Frozen};
 
 use crate::error::{StorageError, fatal};
 use crate::sessions::{AppliedPosition, Cut, StateStore, WriteReport, priority, watchdog};
@@ -24,6 +24,8 @@ const CUT_STALLED: Duration = Duration::from_secs(60);
 /// unless it is large, because the disk was slow before: then an item may take this long, thirty times what a
 /// record does.
 const ITEM_STALLED: Duration = Duration::from_millis(1);
+/// So many remembered outcomes of a client take what an item does.
+const OUTCOMES_OF_ITEM: usize = 16;
 /// An install writes everything.
 const INSTALL_STALLED: Duration = Duration::from_secs(1800);
 
@@ -183,7 +185,10 @@ fn patience(job: &Job) -> Duration {
     match job {
         Job::Cut(cut) => {
             let Changes { slots, clients, events } = &cut.changes;
-            let items = slots.len() + clients.len() + events.len();
+            // A client is as large as what is remembered of it.
+            let outcomes = clients.iter().filter_map(|id| cut.frozen.client(*id)).map(Client::outcomes);
+            let items =
+                slots.len() + clients.len() + events.len() + outcomes.sum::<usize>() / OUTCOMES_OF_ITEM;
             CUT_STALLED + ITEM_STALLED * u32::try_from(items).unwrap_or(u32::MAX)
         }
         Job::Install { .. } => INSTALL_STALLED,

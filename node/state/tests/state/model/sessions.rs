@@ -11,6 +11,13 @@ use super::{Kept, Model, SECOND, Session, What, locks};
 
 type Attributes = BTreeMap<String, Vec<u8>>;
 
+/// The longest timeout there is: a policy that allows it sets none.
+const YEAR: u64 = 366 * 24 * 3_600 * SECOND;
+
+fn first(timeouts: [Option<u64>; 3]) -> Option<u64> {
+    timeouts.into_iter().flatten().next()
+}
+
 impl Session {
     /// Fixes the idle timeout that holds, by the policy of this moment.
     fn fix_idle(&mut self, policy: &Policy) {
@@ -30,21 +37,29 @@ impl Model {
     pub(super) fn create(&mut self, create: &CreateSession) -> Result<Outcome, Refusal> {
         let space = self.spaces.get(create.namespace.as_ref()).ok_or(Refusal::UnknownNamespace)?;
         let (id, policy) = (space.id, space.policy.clone());
+        self.reap(create.key);
         self.must_be_free(create.key)?;
         check_timeouts(create.timeouts, &policy)?;
         let attributes: Attributes =
             create.attributes.iter().map(|(name, value)| (name.to_string(), value.to_vec())).collect();
         check_attributes(&attributes, &policy)?;
-        self.reap(create.key);
         self.must_have_room(id, create.key, &policy, 1, size(&attributes))?;
         self.must_be_allowed(id, &create.principal, &policy)?;
         let mut session = Session {
             namespace: id,
             version: 1,
             created: self.cluster,
-            own_idle: create.timeouts.idle_ms.or(policy.default_timeouts.idle_ms),
+            own_idle: first([
+                create.timeouts.idle_ms,
+                policy.default_timeouts.idle_ms,
+                (policy.idle_ms_max < YEAR).then_some(policy.idle_ms_max),
+            ]),
             idle: None,
-            absolute: create.timeouts.absolute_ms.or(policy.default_timeouts.absolute_ms),
+            absolute: first([
+                create.timeouts.absolute_ms,
+                policy.default_timeouts.absolute_ms,
+                (policy.absolute_ms_max < YEAR).then_some(policy.absolute_ms_max),
+            ]),
             granule: 0,
             touched: self.served,
             principal: create.principal.to_string(),
@@ -148,8 +163,8 @@ impl Model {
         let (now, served) = (self.cluster, self.served);
         let mut moved = self.session(&regenerate.namespace, regenerate.key)?.clone();
         moved.admits(regenerate.fence, now)?;
-        self.must_be_free(regenerate.new_key)?;
         self.reap(regenerate.new_key);
+        self.must_be_free(regenerate.new_key)?;
         moved.lock = moved.lock_at(now).map(|lock| super::Lock { line: vec![], ..lock });
         moved.version += 1;
         moved.touched = served;
@@ -180,7 +195,7 @@ impl Model {
         Ok(Outcome::Revoked { sessions })
     }
 
-    /// What is gone leaves memory, and its end is told.
+    /// What is gone leaves memory, and its end is told. What was revoked leaves a tombstone.
     pub(super) fn reap(&mut self, key: SessionKey) {
         if !self.is_gone(&key) {
             return;
@@ -198,8 +213,15 @@ impl Model {
             EndReason::Idle
         };
         self.tell(key, &session, What::Ended { why, attributes: session.attributes.clone() });
+        let now = self.cluster;
         let space = self.space(session.namespace);
-        if why == EndReason::Revoked { space.deleted += 1 } else { space.expired += 1 }
+        if why != EndReason::Revoked {
+            space.expired += 1;
+            return;
+        }
+        space.deleted += 1;
+        let until = now + space.policy.tombstone_ms;
+        self.kept.insert(key, Kept::Ended { until });
     }
 
     fn must_be_free(&self, key: SessionKey) -> Result<(), Refusal> {

@@ -218,7 +218,7 @@ fn check_policy(policy: &Policy) -> Result<(), Refusal> {
         ("granule_ms", more.granule_ms, SECOND, policy.idle_ms_max),
         ("session_bytes_max", Some(policy.session_bytes_max), 1, 1 << 20),
         ("attributes_max", Some(policy.attributes_max.into()), 1, 256),
-        ("tombstone_ms", Some(policy.tombstone_ms), SECOND, 3_600 * SECOND),
+        ("tombstone_ms", Some(policy.tombstone_ms), SECOND, 600 * SECOND),
         ("sessions_max", more.sessions_max, 1, u64::MAX),
         ("bytes_max", more.bytes_max, 1, u64::MAX),
         ("principal_sessions_max", more.principal_sessions_max.map(u64::from), 1, 1_000),
