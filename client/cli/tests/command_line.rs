@@ -318,6 +318,8 @@ async fn nobody_there_is_unavailable_and_nothing_happened() {
     assert_eq!(created.code, 5, "{}", created.stderr);
     assert_eq!(created.error()["retryable"], true);
     assert_eq!(created.error()["maybe_applied"], false);
+    let asked = run(&nobody, &["session", "revoke", "alice", "--deadline", "300ms"], b"").await;
+    assert_eq!(asked.code, 5, "it asks about a number that nobody knows: {}", asked.stderr);
     let status = run(&nobody, &["cluster", "status", "--deadline", "300ms"], b"").await;
     assert_eq!(status.code, 5);
     assert!(status.text().contains(&nobody) && status.text().contains("unreachable"), "{}", status.text());
