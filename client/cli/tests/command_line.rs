@@ -237,6 +237,24 @@ async fn a_lost_lock_stops_the_command_and_is_told() {
     assert_eq!(ran.error()["kind"], "lock_lost");
 }
 
+/// Nobody would answer that it was given back, or need to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_known_to_be_lost_is_not_given_back() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let id = created(at, "alice").await;
+    let lock = ["session", "lock", &id, "--lease", "1s", "--output", "json", "--", "sleep", "60"];
+    let taken = async {
+        while !node.is_locked(&id) {
+            tokio::task::yield_now().await;
+        }
+        node.lose_leader();
+    };
+    let (ran, ()) = tokio::join!(run(at, &lock, b""), taken);
+    assert_eq!((ran.code, ran.error()["kind"].as_str()), (8, Some("lock_lost")), "{}", ran.stderr);
+    assert_eq!(node.unlocks(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_shows_events_and_the_cursor_to_go_on_from() {
     let node = FakeNode::start().await;
