@@ -15,6 +15,9 @@ use crate::session::SessionCommand;
 /// The nodes that are asked when nothing else is said: a local cluster as `scripts/cluster.sh up` starts it.
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103";
 
+/// As the client has it.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 const EXAMPLES: &str = "\
 Examples:
   quorate cluster status
@@ -28,7 +31,8 @@ Examples:
 Output:
   Results go to standard output, errors to standard error: one line that says what happened and
   what to do. With --output json an error is one object:
-  {\"error\":{\"kind\",\"reason\",\"message\",\"retryable\",\"maybe_applied\"}}";
+  {\"error\":{\"kind\",\"reason\",\"message\",\"retryable\",\"maybe_applied\"}}; where events are gone also
+  \"oldest_index\": from which position on there still are some";
 
 fn after_help() -> String {
     format!("{EXAMPLES}\n\n{}", exit::HELP)
@@ -59,8 +63,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "QUORATE_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
 
-    /// How long one call may take in all, retries included: 500ms, 5s, 1m
-    #[arg(long, global = true, default_value = "5s", value_parser = positive_duration, value_name = "DURATION")]
+    /// How long one call may take in all, retries included: 500ms, 5s, 1m; a day at most
+    #[arg(long, global = true, default_value = "5s", value_parser = call_deadline, value_name = "DURATION")]
     pub(crate) deadline: Duration,
 
     /// A table for people or JSON for programs
@@ -86,6 +90,18 @@ pub(crate) enum Command {
     Completions(CompletionsArguments),
 }
 
+impl Command {
+    /// Whether it may change anything.
+    pub(crate) fn changes(&self) -> bool {
+        match self {
+            Command::Session(command) => command.changes(),
+            Command::Ns(command) => command.changes(),
+            Command::Bench(_) => true,
+            Command::Cluster(_) | Command::Completions(_) => false,
+        }
+    }
+}
+
 /// A duration above zero, as people write it.
 ///
 /// # Errors
@@ -97,6 +113,15 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write 500ms, 5s, 30m or 12h")),
     }
+}
+
+/// As [`positive_duration`], of a call: what is longer than a day is a day.
+///
+/// # Errors
+///
+/// As [`positive_duration`].
+fn call_deadline(text: &str) -> Result<Duration, String> {
+    Ok(positive_duration(text)?.min(DEADLINE_MAX))
 }
 
 #[cfg(test)]
@@ -161,6 +186,8 @@ mod tests {
         assert_eq!(arguments.global.deadline, Duration::from_millis(250));
         assert_eq!(arguments.global.output, Format::Json);
         assert_eq!(arguments.global.namespace, "default");
+        let arguments = parse("quorate cluster status --deadline 500000000000y").expect("valid");
+        assert_eq!(arguments.global.deadline, DEADLINE_MAX);
     }
 
     #[test]

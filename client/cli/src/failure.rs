@@ -28,8 +28,15 @@ pub(crate) enum Failure {
         what: String,
         source: io::Error,
     },
+    /// As [`Failure::Write`], where nothing was changed before.
+    #[error("cannot write {what}: {source}")]
+    Unwritten {
+        /// A file's path, or "standard output".
+        what: String,
+        source: io::Error,
+    },
     /// The cluster, or the way to it, refused.
-    #[error("{error}; {}", verdict(error).advice(error.reason()))]
+    #[error("{error}{}; {}", oldest(error), verdict(error).advice(error.reason()))]
     Client {
         #[from]
         error: quorate_client::Error,
@@ -60,8 +67,15 @@ pub(crate) enum Failure {
         /// Which node has which digest.
         facts: String,
     },
+    /// Somebody else holds the lock.
+    #[error("{error}; it is held by {owner}; {}", verdict(error).advice(error.reason()))]
+    Held {
+        error: Box<quorate_client::Error>,
+        /// What the holder calls itself.
+        owner: String,
+    },
     /// Some of the sessions named are not there.
-    #[error("{missing} of {all} sessions are not there; the others were touched")]
+    #[error("{}", missing_of(*missing, *all))]
     Missing {
         /// How many are not.
         missing: usize,
@@ -107,6 +121,24 @@ pub(crate) enum Failure {
     Disorder(#[from] Disorder),
 }
 
+fn missing_of(missing: usize, all: usize) -> String {
+    match missing == all {
+        true => format!("none of the {all} sessions is there; nothing was touched"),
+        false => format!("{missing} of {all} sessions are not there; the others were touched"),
+    }
+}
+
+/// From which position on events are kept, where `error` tells.
+fn oldest_index(error: &quorate_client::Error) -> Option<u64> {
+    let gone = error.kind() == quorate_client::ErrorKind::OutOfRange;
+    error.metadata().get("oldest_index").filter(|_| gone).and_then(|index| index.parse().ok())
+}
+
+fn oldest(error: &quorate_client::Error) -> String {
+    oldest_index(error)
+        .map_or_else(String::new, |index| format!("; the oldest that is kept has index {index}"))
+}
+
 /// What to do about a new id of which nobody knows whether it is in use.
 fn unconfirmed(renamed: bool, place: &str) -> String {
     match renamed {
@@ -139,16 +171,27 @@ struct ErrorBody<'a> {
     message: String,
     retryable: bool,
     maybe_applied: bool,
+    /// From which position on events are kept, where some are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_index: Option<u64>,
 }
 
 impl Failure {
+    /// The failure of what changes nothing.
+    pub(crate) fn without_effect(self) -> Failure {
+        match self {
+            Failure::Write { what, source } => Failure::Unwritten { what, source },
+            other => other,
+        }
+    }
+
     /// The exit code for this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Usage(_) => Exit::Usage,
-            Failure::Read { .. } | Failure::Write { .. } => Exit::Other,
+            Failure::Read { .. } | Failure::Write { .. } | Failure::Unwritten { .. } => Exit::Other,
             Failure::Client { error } => verdict(error).exit(),
-            Failure::Unconfirmed { error, .. } => verdict(error).exit(),
+            Failure::Unconfirmed { error, .. } | Failure::Held { error, .. } => verdict(error).exit(),
             Failure::NoAttribute(_) | Failure::Missing { .. } => Exit::NotFound,
             Failure::Declined | Failure::Program { .. } => Exit::Other,
             Failure::Command(code) => Exit::Command(*code),
@@ -186,10 +229,11 @@ impl Failure {
             Failure::Usage(_) => ("usage", None, false, false),
             Failure::Read { .. } => ("read", None, true, false),
             Failure::Write { .. } => ("write", None, false, true),
+            Failure::Unwritten { .. } => ("write", None, true, false),
             Failure::Client { error } => refused(error),
-            Failure::Unconfirmed { error, .. } => refused(error),
+            Failure::Unconfirmed { error, .. } | Failure::Held { error, .. } => refused(error),
             Failure::NoAttribute(_) => ("not_found", Some("NO_SUCH_ATTRIBUTE"), false, false),
-            Failure::Missing { .. } => ("not_found", Some("NO_SUCH_SESSION"), false, true),
+            Failure::Missing { missing, all } => ("not_found", Some("NO_SUCH_SESSION"), false, missing < all),
             Failure::Declined => ("declined", None, true, false),
             Failure::Program { .. } => ("program", None, true, false),
             Failure::Command(_) => ("command", None, false, true),
@@ -201,7 +245,9 @@ impl Failure {
             Failure::NotMeasured(_) => ("not_measured", None, true, true),
             Failure::Disorder(_) => ("lock_disorder", None, false, true),
         };
-        ErrorBody { kind, reason, message: one_line(&self.to_string()), retryable, maybe_applied }
+        let message = one_line(&self.to_string());
+        let oldest_index = if let Failure::Client { error } = self { oldest_index(error) } else { None };
+        ErrorBody { kind, reason, message, retryable, maybe_applied, oldest_index }
     }
 }
 
@@ -240,6 +286,24 @@ mod tests {
             failure.line(Format::Json),
             r#"{"error":{"kind":"not_found","reason":"NO_SUCH_ATTRIBUTE","message":"the session has no attribute \"cart\"; `session get` without --raw lists them","retryable":false,"maybe_applied":false}}"#
         );
+    }
+
+    #[test]
+    fn a_touch_of_nothing_does_not_tell_of_others() {
+        let some = Failure::Missing { missing: 1, all: 3 };
+        assert_eq!(some.to_string(), "1 of 3 sessions are not there; the others were touched");
+        let none = Failure::Missing { missing: 3, all: 3 };
+        assert_eq!(none.to_string(), "none of the 3 sessions is there; nothing was touched");
+        assert!(some.body().maybe_applied && !none.body().maybe_applied);
+    }
+
+    #[test]
+    fn what_cannot_be_shown_of_a_read_changed_nothing() {
+        let failed =
+            || Failure::Write { what: "standard output".to_owned(), source: io::Error::other("full") };
+        assert!(failed().body().maybe_applied);
+        let read = failed().without_effect();
+        assert!(!read.body().maybe_applied && read.body().kind == "write", "{read}");
     }
 
     #[test]

@@ -40,7 +40,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let runtime = builder.enable_all().build();
     let runtime =
         runtime.map_err(|source| Failure::Read { what: "the asynchronous runtime".to_owned(), source })?;
-    runtime.block_on(async move {
+    let changes = command.changes();
+    let ran = runtime.block_on(async move {
         match command {
             Command::Session(command) => session::run(&global, command).await,
             Command::Ns(command) => ns::run(&global, command).await,
@@ -48,7 +49,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Bench(arguments) => bench::run(&global, arguments).await,
             Command::Completions(arguments) => completions::run(arguments),
         }
-    })
+    });
+    if changes { ran } else { ran.map_err(Failure::without_effect) }
 }
 
 /// Help and version are no errors; everything else is a usage error, told as JSON if that was asked for.

@@ -186,6 +186,7 @@ async fn a_lock_is_taken_seen_renewed_given_back_and_broken() {
 
     let again = run(at, &lock, b"").await;
     assert_eq!((again.code, again.error()["kind"].as_str()), (7, Some("locked")));
+    assert!(again.error()["message"].as_str().is_some_and(|told| told.contains("held by host-7")));
     assert_eq!(run(at, &["session", "set", &id, "a=1"], b"").await.code, 7);
     let set = ["session", "set", &id, "a=1", "--fence", &fence];
     assert_eq!(run(at, &set, b"").await.code, 0);
@@ -237,6 +238,24 @@ async fn a_lost_lock_stops_the_command_and_is_told() {
     assert_eq!(ran.error()["kind"], "lock_lost");
 }
 
+/// Nobody would answer that it was given back, or need to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_known_to_be_lost_is_not_given_back() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let id = created(at, "alice").await;
+    let lock = ["session", "lock", &id, "--lease", "1s", "--output", "json", "--", "sleep", "60"];
+    let taken = async {
+        while !node.is_locked(&id) {
+            tokio::task::yield_now().await;
+        }
+        node.lose_leader();
+    };
+    let (ran, ()) = tokio::join!(run(at, &lock, b""), taken);
+    assert_eq!((ran.code, ran.error()["kind"].as_str()), (8, Some("lock_lost")), "{}", ran.stderr);
+    assert_eq!(node.unlocks(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_shows_events_and_the_cursor_to_go_on_from() {
     let node = FakeNode::start().await;
@@ -262,6 +281,8 @@ async fn a_watch_shows_events_and_the_cursor_to_go_on_from() {
     assert!(!table.text().contains("apples") && table.stderr.starts_with("cursor: "), "{}", table.stderr);
     let gone = run(at, &["session", "watch", "--after", "00000000000000c1-7", "--output", "json"], b"").await;
     assert_eq!((gone.code, gone.error()["kind"].as_str()), (9, Some("out_of_range")));
+    assert_eq!(gone.error()["oldest_index"], 100);
+    assert!(gone.error()["message"].as_str().is_some_and(|told| told.contains("index 100")));
 }
 
 #[cfg(unix)]
@@ -318,9 +339,39 @@ async fn nobody_there_is_unavailable_and_nothing_happened() {
     assert_eq!(created.code, 5, "{}", created.stderr);
     assert_eq!(created.error()["retryable"], true);
     assert_eq!(created.error()["maybe_applied"], false);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("id");
+    let save = ["session", "create", "user=alice", "--deadline", "300ms", "--save-id"];
+    let saved = run(&nobody, &[&save[..], &[&file.display().to_string()]].concat(), b"").await;
+    assert_eq!((saved.code, file.exists()), (5, false), "an empty file is left");
+    let asked = run(&nobody, &["session", "revoke", "alice", "--deadline", "300ms"], b"").await;
+    assert_eq!(asked.code, 5, "it asks about a number that nobody knows: {}", asked.stderr);
     let status = run(&nobody, &["cluster", "status", "--deadline", "300ms"], b"").await;
     assert_eq!(status.code, 5);
     assert!(status.text().contains(&nobody) && status.text().contains("unreachable"), "{}", status.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_is_refused_before_anything_is_sent() {
+    let node = FakeNode::start().await;
+    let at = &node.address();
+    let secure = format!("https://{at}");
+    for (endpoint, arguments, told) in [
+        (&secure, &["session", "ls"][..], "TLS is not supported yet"),
+        (&"127.0.0.1".to_owned(), &["session", "ls"], "host:port"),
+        (at, &["session", "create", "--save-id", "-"], "--save-id takes a file"),
+    ] {
+        let refused = run(endpoint, arguments, b"").await;
+        assert!(refused.code == 2 && refused.stderr.contains(told), "{}: {}", refused.code, refused.stderr);
+    }
+    let missing = "a".repeat(43);
+    let touched = run(at, &["session", "touch", &missing, &"b".repeat(43), "--output", "json"], b"").await;
+    assert_eq!((touched.code, &touched.error()["maybe_applied"]), (3, &false.into()));
+    let folder =
+        run(at, &["session", "create", "--save-id", "/nonexistent/id", "--output", "json"], b"").await;
+    assert_eq!((folder.code, &folder.error()["maybe_applied"]), (1, &false.into()), "{}", folder.stderr);
+    let long = run(at, &["cluster", "status", "--digest", "--deadline", "500000000000y"], b"").await;
+    assert_eq!(long.code, 0, "{}", long.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,13 @@ pub(crate) enum NsCommand {
     Rm(rm::RmArguments),
 }
 
+impl NsCommand {
+    /// Whether it may change anything.
+    pub(crate) fn changes(&self) -> bool {
+        !matches!(self, NsCommand::Ls(_) | NsCommand::Show(_))
+    }
+}
+
 /// Runs a `ns` command.
 ///
 /// # Errors

@@ -61,7 +61,7 @@ pub(crate) struct CreateArguments {
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     absolute: Option<Duration>,
 
-    /// Write the id to this file (mode 0600) instead of printing it
+    /// Write the id to this file (mode 0600; - is refused) instead of printing it
     #[arg(long, value_name = "FILE")]
     save_id: Option<PathBuf>,
 

@@ -21,9 +21,14 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// As [`IdFile::open`].
+    /// [`Failure::Unwritten`] when it cannot be opened; [`Failure::Usage`] for `-`, which is no file.
     pub(crate) fn open(save_id: Option<&Path>, quiet: bool) -> Result<Delivery, Failure> {
-        Ok(Delivery { file: save_id.map(IdFile::open).transpose()?, quiet })
+        if save_id == Some(Path::new("-")) {
+            let told = "--save-id takes a file, not -: without it the id goes to standard output";
+            return Err(Failure::Usage(told.to_owned()));
+        }
+        let file = save_id.map(IdFile::open).transpose().map_err(Failure::without_effect)?;
+        Ok(Delivery { file, quiet })
     }
 
     /// Delivers the id of a session that has it.

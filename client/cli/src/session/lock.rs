@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
-use quorate_client::{LockOptions, SessionId};
+use quorate_client::{AttributeSelection, ErrorKind, GetOptions, LockGuard, LockOptions, SessionId};
 
 use super::receipt::Locked;
 use super::target::Target;
@@ -85,7 +85,7 @@ pub(crate) async fn run(context: &mut Context, arguments: LockArguments) -> Resu
     if !arguments.command.is_empty() {
         return locked(context, &id, options, &arguments.command).await;
     }
-    let guard = context.client.lock(&id, options).await?;
+    let guard = taken(context, &id, options).await?;
     let position = guard.position().to_string();
     tell(context, arguments.quiet, guard.into_fence(), arguments.lease, position)
 }
@@ -96,8 +96,23 @@ async fn locked(
     options: LockOptions,
     command: &[OsString],
 ) -> Result<(), Failure> {
-    let guard = context.client.lock(id, options).await?;
+    let guard = taken(context, id, options).await?;
     under_lock::run(context.format, guard, command).await
+}
+
+/// Takes the lock; where somebody else holds it, says who, if that one has a name.
+async fn taken(context: &Context, id: &SessionId, options: LockOptions) -> Result<LockGuard, Failure> {
+    let error = match context.client.lock(id, options).await {
+        Ok(guard) => return Ok(guard),
+        Err(error) if matches!(error.kind(), ErrorKind::Locked { .. }) => error,
+        Err(error) => return Err(error.into()),
+    };
+    let look = GetOptions { touch: false, attributes: AttributeSelection::None, ..GetOptions::default() };
+    let lock = context.client.get_with(id, look).await.ok().and_then(|session| session.lock);
+    match lock.map(|lock| lock.owner).filter(|owner| !owner.is_empty()) {
+        Some(owner) => Err(Failure::Held { error: Box::new(error), owner }),
+        None => Err(error.into()),
+    }
 }
 
 fn tell(

@@ -62,6 +62,13 @@ pub(crate) enum SessionCommand {
     Revoke(revoke::RevokeArguments),
 }
 
+impl SessionCommand {
+    /// Whether it may change anything but how long a session that is read lives.
+    pub(crate) fn changes(&self) -> bool {
+        !matches!(self, SessionCommand::Get(_) | SessionCommand::Ls(_) | SessionCommand::Watch(_))
+    }
+}
+
 /// Runs a `session` command.
 ///
 /// # Errors

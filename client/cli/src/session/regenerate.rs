@@ -36,7 +36,8 @@ pub(crate) struct RegenerateArguments {
     #[command(flatten)]
     target: Target,
 
-    /// Write the new id to this file (mode 0600) instead of printing it; may be the file of --id-file
+    /// Write the new id to this file (mode 0600; - is refused) instead of printing it; may be the
+    /// file of --id-file
     #[arg(long, value_name = "FILE")]
     save_id: Option<PathBuf>,
 

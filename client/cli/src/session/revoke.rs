@@ -51,8 +51,7 @@ pub(crate) async fn run(context: &mut Context, arguments: RevokeArguments) -> Re
     let RevokeArguments { principal, except_id_file, yes } = arguments;
     let except = except_id_file.map(|file| context.input.session_id(None, Some(&file))).transpose()?;
     if !yes {
-        let listed = context.client.list_all(ListOptions::new().principal(&principal).page_size(1_000));
-        let found = listed.take(COUNTED_MAX).filter(|found| std::future::ready(found.is_ok())).count().await;
+        let found = told(count(context, &principal).await?);
         let but = if except.is_some() { " but one" } else { "" };
         confirm(false, &format!("End all {found} sessions of {}{but}?", escaped(&principal)))?;
     }
@@ -61,4 +60,32 @@ pub(crate) async fn run(context: &mut Context, arguments: RevokeArguments) -> Re
         None => context.client.revoke(principal).await?,
     };
     context.print(&Revoked { sessions: revoked.sessions, position: revoked.position.to_string() })
+}
+
+/// How many sessions the user has; counts to one more than [`COUNTED_MAX`].
+async fn count(context: &Context, principal: &str) -> Result<usize, Failure> {
+    let listed = context.client.list_all(ListOptions::new().principal(principal).page_size(1_000));
+    let mut listed = listed.take(COUNTED_MAX + 1);
+    let mut found = 0;
+    while let Some(session) = listed.next().await {
+        session?;
+        found += 1;
+    }
+    Ok(found)
+}
+
+fn told(found: usize) -> String {
+    if found > COUNTED_MAX { format!("more than {COUNTED_MAX}") } else { found.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_was_not_counted_is_not_told() {
+        assert_eq!(told(0), "0");
+        assert_eq!(told(COUNTED_MAX), "10000");
+        assert_eq!(told(COUNTED_MAX + 1), "more than 10000");
+    }
 }

@@ -87,6 +87,8 @@ impl std::fmt::Debug for Secret {
 pub(crate) struct IdFile {
     path: PathBuf,
     file: File,
+    /// It was not there before, and nothing has been saved yet: without an id it goes away again.
+    new: bool,
 }
 
 impl IdFile {
@@ -97,8 +99,8 @@ impl IdFile {
     ///
     /// [`Failure::Write`] when it cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<IdFile, Failure> {
-        let file = open_private(path).map_err(|source| failed(path, source))?;
-        Ok(IdFile { path: path.to_owned(), file })
+        let (file, new) = open_private(path).map_err(|source| failed(path, source))?;
+        Ok(IdFile { path: path.to_owned(), file, new })
     }
 
     /// Makes `id` and a line break the file's whole content, synced.
@@ -115,7 +117,18 @@ impl IdFile {
             .and_then(|()| self.file.write_all(line.as_bytes()))
             .and_then(|()| self.file.set_len(length))
             .and_then(|()| self.file.sync_all());
-        saved.map_err(|source| failed(&self.path, source))
+        saved.map_err(|source| failed(&self.path, source))?;
+        self.new = false;
+        Ok(())
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if self.new {
+            // An empty file that stays is untidy, and no more.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -134,7 +147,7 @@ impl IdFile {
         let held = fs::read_to_string(&self.path).unwrap_or_default();
         let file = match old {
             Some(old) if held.trim() == old.reveal() => {
-                let mut beside = self.path.into_os_string();
+                let mut beside = self.path.clone().into_os_string();
                 beside.push(".new");
                 IdFile::open(Path::new(&beside))?
             }
@@ -150,10 +163,30 @@ fn failed(path: &Path, source: io::Error) -> Failure {
     Failure::Write { what: path.display().to_string(), source }
 }
 
+/// The file, for its owner alone, and whether it was made now.
+fn open_private(path: &Path) -> io::Result<(File, bool)> {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((open_there(path)?, false)),
+        made => Ok((made?, true)),
+    }
+}
+
 #[cfg(unix)]
-fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.mode(0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(unix)]
+fn open_there(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // Also where a link leads that leads nowhere yet.
+    let file = private(OpenOptions::new().write(true).create(true).truncate(false)).open(path)?;
     if file.metadata()?.is_file() {
         // The file may have been there before, with wider permissions.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -162,7 +195,7 @@ fn open_private(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(not(unix))]
-fn open_private(path: &Path) -> io::Result<File> {
+fn open_there(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).open(path)
 }
 
@@ -201,6 +234,17 @@ mod tests {
         let saved = IdFile::open(&path).expect("opened").save_unconfirmed(&newer, Some(&new)).expect("saved");
         assert_eq!(saved, path);
         assert_eq!(fs::read_to_string(&path).expect("read").trim(), newer.reveal());
+    }
+
+    #[test]
+    fn a_file_without_an_id_goes_away_unless_it_was_there() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&old, "an id").expect("written");
+        drop(IdFile::open(&new).expect("opened"));
+        drop(IdFile::open(&old).expect("opened"));
+        assert!(!new.exists());
+        assert_eq!(fs::read_to_string(&old).expect("read"), "an id");
     }
 
     #[test]

@@ -45,15 +45,11 @@ pub(crate) async fn run(format: Format, guard: LockGuard, command: &[OsString]) 
             ended = signals.next() => if ended == Ended::Terminated { stop(&child) },
         }
     };
-    match guard.unlock().await {
-        Err(error) if error.kind() == ErrorKind::LockLost => {
-            why.get_or_insert(error);
-        }
-        // A session that has ended has no lock; of one that is lost more is told below.
-        Err(error) if error.kind() != ErrorKind::NotFound && why.is_none() && format == Format::Table => {
-            note(&format!("the lock was not given back, it ends with its lease: {error}"));
-        }
-        _ => {}
+    if why.is_none() {
+        why = give_back(format, guard).await;
+    } else {
+        // There is nothing to give back, and perhaps nobody who would take it.
+        guard.into_fence();
     }
     if let Some(error) = why {
         return Err(Failure::LostLock { error: Box::new(error) });
@@ -63,6 +59,21 @@ pub(crate) async fn run(format: Format, guard: LockGuard, command: &[OsString]) 
         Ok(code) => Err(Failure::Command(code)),
         Err(source) => Err(Failure::Read { what: "how the command ended".to_owned(), source }),
     }
+}
+
+/// Gives the lock back; or says why it was lost.
+async fn give_back(format: Format, guard: LockGuard) -> Option<Error> {
+    let error = guard.unlock().await.err()?;
+    match error.kind() {
+        ErrorKind::LockLost => return Some(error),
+        // A session that has ended has no lock.
+        ErrorKind::NotFound => {}
+        _ if format == Format::Table => {
+            note(&format!("the lock was not given back, it ends with its lease: {error}"));
+        }
+        _ => {}
+    }
+    None
 }
 
 fn spawn(command: &[OsString], fence: u64) -> Result<Child, Failure> {

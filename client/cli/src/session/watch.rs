@@ -22,7 +22,8 @@ Examples:
 Shows what happens from now on, or behind --after, until Ctrl-C; touches and locks are no events.
 When its node goes down it goes on at another one where it was. At the end the last cursor goes
 to standard error: what --after takes next time, so that nothing is missed. Exit code 9 when
-events in between are no longer kept.
+events in between are no longer kept. Once nobody reads its output any more (| head -1) it ends
+with the next event.
 
 JSON: one object per line: {\"kind\", \"cursor\", \"handle\", \"new_handle\", \"principal\",
   \"previous_principal\", \"version\", \"reason\", \"at_ms\", \"attributes\"}. What an event does not

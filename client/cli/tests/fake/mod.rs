@@ -47,6 +47,9 @@ struct Store {
     sessions: HashMap<String, Session>,
     index: u64,
     forgetful: bool,
+    leaderless: bool,
+    /// Locks that were to be given back.
+    unlocks: usize,
     losing: Losing,
     more: More,
 }
@@ -88,6 +91,16 @@ impl FakeNode {
     /// Makes the node answer every read that there is no such session.
     pub(crate) fn forget(&self) {
         self.inner.store.lock().expect("no panic").forgetful = true;
+    }
+
+    /// Makes the node answer everything that nobody leads.
+    pub(crate) fn lose_leader(&self) {
+        self.inner.store.lock().expect("no panic").leaderless = true;
+    }
+
+    /// How many locks were to be given back.
+    pub(crate) fn unlocks(&self) -> usize {
+        self.inner.store.lock().expect("no panic").unlocks
     }
 
     /// Makes the node lose the answer of the next change, and the client that asks for it again.
@@ -170,6 +183,10 @@ impl Store {
 
     fn perform(&mut self, operation: operation::Operation) -> Outcome {
         use operation::Operation as O;
+        self.unlocks += usize::from(matches!(operation, O::Unlock(_)));
+        if self.leaderless {
+            return Err((Code::Unavailable, "NO_LEADER", vec![("retryable", "true".to_owned())]));
+        }
         if !matches!(operation, O::OpenClient(_) | O::Get(_) | O::List(_)) {
             match std::mem::take(&mut self.losing) {
                 Losing::Not => {}

@@ -240,6 +240,12 @@ impl Store {
                     position: self.next(),
                 }))
             }
+            // The one that is always there. Its events begin behind this position.
+            O::GetNamespace(get) if get.name == "default" => {
+                let position = Some(v1::Position { cluster: CLUSTER, index: OLDEST });
+                let namespace = Some(v1::Namespace { name: get.name, ..v1::Namespace::default() });
+                Ok(A::GetNamespace(v1::GetNamespaceResponse { namespace, position }))
+            }
             O::GetNamespace(get) => {
                 let namespace = Some(self.namespace(&get.name)?);
                 Ok(A::GetNamespace(v1::GetNamespaceResponse { namespace, position }))

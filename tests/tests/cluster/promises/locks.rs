@@ -116,3 +116,52 @@ async fn a_lock_outlives_the_leader_and_its_guard_goes_on_renewing_it() -> Outco
     next.unlock().await?;
     Ok(())
 }
+
+/// Those who are there must not wait behind those who are not, nor find the line full of them.
+#[tokio::test]
+async fn who_gives_up_waiting_leaves_the_line_at_once() -> Outcome {
+    const WAIT: Duration = Duration::from_secs(60);
+    // Far below what they were ready to wait.
+    const LEFT_WITHIN: Duration = Duration::from_secs(20);
+    let cluster = three().await?;
+    let client = cluster.client()?;
+    let id = client.create(session("writer", "nobody")).await?.id;
+    let guard = client.lock(&id, LockOptions::new().lease(WAIT)).await?;
+    let wait = LockOptions::new().lease(WAIT).wait(WAIT);
+    let mut most = 0;
+    for _ in 0..20 {
+        let given_up = tokio::time::timeout(Duration::from_millis(50), async {
+            tokio::select! {
+                _ = client.lock(&id, wait.clone()) => None,
+                seen = seen_waiting(&client, &id) => Some(seen),
+            }
+        });
+        most = most.max(given_up.await.ok().flatten().unwrap_or_default());
+    }
+    assert!(most > 0, "nobody was ever in line");
+    until("nobody is in line", LEFT_WITHIN, || async {
+        match lock_of(&client, &id).await {
+            Ok(Some(lock)) if lock.waiting == 0 => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await?;
+    assert!(!guard.is_lost());
+    let fence = guard.fence();
+    guard.unlock().await?;
+    let next = client.lock(&id, LockOptions::new()).await?;
+    assert!(next.fence() > fence, "it goes to nobody who has left");
+    next.unlock().await?;
+    Ok(())
+}
+
+/// How many wait, once anybody does; looks until then.
+async fn seen_waiting(client: &Client, id: &SessionId) -> u32 {
+    loop {
+        if let Ok(Some(lock)) = lock_of(client, id).await
+            && lock.waiting > 0
+        {
+            return lock.waiting;
+        }
+    }
+}
