@@ -146,6 +146,12 @@ impl Consensus {
         self.inner.replica.lock_waits()
     }
 
+    /// This node's copy of the state, held or not.
+    #[cfg(test)]
+    pub(crate) fn weak_state(&self) -> std::sync::Weak<impl Sized + use<>> {
+        Arc::downgrade(&self.inner.replica)
+    }
+
     /// The index of the last applied entry.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
