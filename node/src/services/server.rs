@@ -21,7 +21,7 @@ use super::explain::explain;
 use super::health::HealthService;
 use super::namespaces::NamespacesService;
 use super::pipeline::PipelineCodec;
-use super::sessions::SessionsService;
+use super::sessions::{SessionsService, WaitingLocks};
 use crate::connections;
 use crate::consensus::{Consensus, ForwardHandler};
 
@@ -32,7 +32,7 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// The longest message sent: a message of answers closes at 1 MiB, so this is never reached.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Calls in progress on one connection; more wait in the client.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+pub(super) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// A call's headers together.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Flow-control windows: what a client may send ahead of what has been read.
@@ -154,7 +154,7 @@ fn listen(listener: TcpListener, routes: Routes, stops: Stops) -> ClientListener
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_routes(routes);
-    let incoming = connections::incoming::<()>(listener, stops.close.clone());
+    let incoming = connections::incoming::<WaitingLocks>(listener, stops.close.clone());
     let stopped = stops.stop.clone().cancelled_owned();
     let served = tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
