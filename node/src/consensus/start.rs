@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::{ClusterClock, SystemClock};
 use super::handle::{Consensus, Inner};
 use super::identity::{Identity, replaced_message};
+use super::in_flight::InFlight;
 use super::log_store::LogStore;
 use super::network::Network;
 use super::payload::decode_meta;
@@ -261,6 +262,7 @@ impl Running {
                 log,
                 clock,
                 timers,
+                in_flight: InFlight::new(settings.in_flight_bytes),
                 read_mode: settings.read_mode,
                 confirmed: Mutex::new(None),
                 leader_heard: Mutex::new(None),

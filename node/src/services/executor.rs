@@ -16,13 +16,13 @@ use tonic::Status;
 
 use super::answer::{self, FromAnswer, Reply};
 use super::backend::Backend;
-use super::budget::{Budget, Permit};
 use super::failure::{self, Failure};
 use super::lock::{self, Locking, Taken};
 use super::query;
 use super::read::{self, POSITION_WAIT_MAX, Unserved};
 use super::reasons::{self, Stake};
 use super::request::{Request, Work};
+use crate::budget::{Budget, Permit};
 use crate::consensus::{Applied, ForwardError, ForwardHandler, Leader, ProposeError};
 
 /// For an operation whose caller names no timeout.

@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
+use crate::budget::Permit;
 use crate::services::answer::Reply;
-use crate::services::budget::Permit;
 use crate::services::reasons::Stake;
 use crate::services::request::{Request, Work};
 
