@@ -11,7 +11,6 @@ use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_state::{Command, Outcome, Refusal};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::answer::{self, FromAnswer, Reply};
@@ -235,19 +234,20 @@ impl<B: Backend> Executor<B> {
         }
     }
 
-    /// Takes a lock, or waits for it. In a task of its own where it may have to wait: a caller who goes away leaves no
-    /// place in line behind, at whatever moment.
+    /// Takes a lock, or waits for it. In a task of its own: a caller who goes away leaves neither a place in line nor a
+    /// lock behind, at whatever moment.
     async fn lock(&self, command: Command, locking: Locking, deadline: Instant) -> Result<Answer, Unserved> {
-        let this = self.clone();
-        let (waits, stake) = (locking.waits, locking.stake);
+        let (this, backend, known) = (self.clone(), self.backend.clone(), locking.clone());
         let take = async move |gone| {
-            let applied = this.propose(command, stake).await?;
+            let applied = this.propose(command, locking.stake).await?;
             match lock::taken(&this.backend, locking, applied)? {
                 Taken::Answered(answer) => Ok(answer),
                 Taken::Queued(place) => place.wait(this.backend, deadline, gone).await,
             }
         };
-        if waits { lock::attended(take).await } else { take(CancellationToken::new()).await }
+        let stake = known.stake;
+        let taken = tokio::time::timeout_at(deadline, lock::attended(backend, known, take)).await;
+        taken.unwrap_or_else(|_| Err(reasons::deadline(true, stake).into()))
     }
 
     /// Submits one command and waits for its outcome.

@@ -11,6 +11,7 @@ use crate::services::backend::Backend;
 use crate::services::executor::{Context, Executor};
 use crate::services::lock::{self, Place};
 use crate::services::read::{self, Unserved};
+use crate::services::reasons;
 use crate::services::request::{Read, Request, Work};
 
 /// What is set aside for the answer of a read that runs by itself, whatever it will be: nobody knows before.
@@ -50,9 +51,12 @@ pub(super) async fn single<B: Backend>(
     Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new() }
 }
 
-/// Waits for the turn of a lock. When the stream goes, so does the place in line.
+/// Waits for the turn of a lock, until `deadline`. When the stream goes, so does the place in line.
 pub(super) async fn wait<B: Backend>(backend: B, number: Number, place: Place, deadline: Instant) -> Done {
-    let taken = lock::attended(move |gone| place.wait(backend, deadline, gone)).await;
+    let locking = place.locking().clone();
+    let late = reasons::deadline(true, locking.stake);
+    let wait = lock::attended(backend.clone(), locking, move |gone| place.wait(backend, deadline, gone));
+    let taken = tokio::time::timeout_at(deadline, wait).await.unwrap_or_else(|_| Err(late.into()));
     Done { set_aside: 0, ended: vec![(number, taken)], left: Vec::new() }
 }
 
