@@ -61,6 +61,12 @@ pub(crate) fn deadline_from(arrival: Instant, timeout: Option<Duration>) -> Inst
     arrival + timeout.min(TIMEOUT_MAX)
 }
 
+/// A request, which a try on this node uses up.
+struct Tried {
+    stake: Stake,
+    unused: Option<Request>,
+}
+
 /// Runs operations against a backend.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor<B> {
@@ -161,10 +167,10 @@ impl<B: Backend> Executor<B> {
         }
         let original = original.filter(|_| !context.redirect && !context.forwarded);
         let mut give_up = Instant::now() + FAILOVER_WAIT;
-        let mut request = request;
+        let mut request = Tried { stake: request.stake, unused: Some(request) };
         loop {
             let began = Instant::now();
-            let unserved = match self.attempt(request, original.as_ref(), context.deadline).await {
+            let unserved = match self.attempt(&mut request, original.as_ref(), context.deadline).await {
                 Err(Unserved::NotLeader(leader)) => leader,
                 served => return served.map_err(Unserved::into_failure),
             };
@@ -174,12 +180,12 @@ impl<B: Backend> Executor<B> {
                 // It stood in line for a lock and the leadership went; the place in line is kept.
                 give_up = Instant::now() + FAILOVER_WAIT;
             }
-            let may_wait = Instant::now() < give_up.min(context.deadline);
-            let Some(original) = original.as_ref().filter(|_| may_wait) else {
+            let now = Instant::now();
+            if original.is_none() || now >= give_up.min(context.deadline) {
                 return Err(reasons::not_leader(unserved.as_ref()));
-            };
-            tokio::time::sleep(FAILOVER_POLL).await;
-            request = self.parse(original)?;
+            }
+            // Not beyond the deadline: who is told then that time is up does not know that nothing has happened.
+            tokio::time::sleep_until((now + FAILOVER_POLL).min(context.deadline)).await;
         }
     }
 
@@ -197,12 +203,16 @@ impl<B: Backend> Executor<B> {
     /// One try: here, or at the leader as this node knows it.
     async fn attempt(
         &self,
-        request: Request,
+        request: &mut Tried,
         original: Option<&v1::Operation>,
         deadline: Instant,
     ) -> Result<Answer, Unserved> {
         match (self.backend.leader(), original) {
-            (Some(leader), _) if leader.is_self => self.here(request, deadline).await,
+            (Some(leader), _) if leader.is_self => match (request.unused.take(), original) {
+                (Some(request), _) => self.here(request, deadline).await,
+                (None, Some(original)) => self.here(self.parse(original)?, deadline).await,
+                (None, None) => Err(Unserved::NotLeader(None)),
+            },
             (Some(leader), Some(original)) => {
                 self.elsewhere(original.clone(), leader, deadline, request.stake).await
             }
@@ -327,3 +337,7 @@ impl<B: Backend> ForwardHandler for Executor<B> {
         .boxed()
     }
 }
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;
