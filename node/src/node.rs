@@ -107,3 +107,7 @@ impl Node {
         self.admin.stop().await;
     }
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;

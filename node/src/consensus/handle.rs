@@ -18,6 +18,7 @@ use quorate_storage::RaftLog;
 use super::clock::ClusterClock;
 use super::error::{ForwardError, ProposeError, ReadError, WaitError};
 use super::identity::Identity;
+use super::in_flight::{self, Held, InFlight};
 use super::lock_waits::LockWaits;
 use super::peers::{Peers, Traffic};
 use super::persister::Persister;
@@ -69,6 +70,7 @@ pub(super) struct Inner {
     pub(super) log: RaftLog,
     pub(super) clock: Arc<ClusterClock>,
     pub(super) timers: Timers,
+    pub(super) in_flight: InFlight,
     pub(super) read_mode: ReadMode,
     /// The term whose leadership was confirmed by a read index, and the machine's sleep at that time.
     pub(super) confirmed: Mutex<Option<(u64, Duration)>>,
@@ -146,13 +148,20 @@ impl Consensus {
         self.inner.replica.lock_waits()
     }
 
+    /// This node's copy of the state, held or not.
+    #[cfg(test)]
+    pub(crate) fn weak_state(&self) -> std::sync::Weak<impl Sized + use<>> {
+        Arc::downgrade(&self.inner.replica)
+    }
+
     /// The index of the last applied entry.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
         self.inner.replica.applied_index()
     }
 
-    /// Enqueues commands in order (that is all it awaits), then streams their outcomes in the same order.
+    /// Enqueues commands in order (that is all it awaits), then streams their outcomes in the same order. What has been
+    /// enqueued goes on, and counts as in flight, also when the stream is dropped.
     ///
     /// # Errors
     /// [`ProposeError`] when nothing was enqueued; in the stream, for each command.
@@ -166,17 +175,24 @@ impl Consensus {
                 return Err(ProposeError::Overloaded);
             }
         }
-        self.submit_unthrottled(commands).await
+        let budget = self.inner.in_flight.budget(&commands);
+        let payloads = self.payloads(commands).await?;
+        let (count, bytes) =
+            (payloads.len(), in_flight::bytes_of(payloads.iter().map(|payload| payload.0.len())));
+        let permit = budget.take(bytes).ok_or(ProposeError::Overloaded)?;
+        Ok(Held::new(self.enqueue(payloads).await?, count, permit).boxed())
     }
 
-    /// As [`Self::submit`] for what must never wait for the log budget: ticks, expiry, announcements.
-    async fn submit_unthrottled(
-        &self,
-        commands: Vec<Command>,
-    ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
+    /// Commands as entries hold them.
+    async fn payloads(&self, commands: Vec<Command>) -> Result<Vec<Payload>, ProposeError> {
         let stamp = self.stamp().await?;
-        let payloads: Vec<Payload> =
-            commands.into_iter().map(|command| Payload(Proposal { stamp, command }.encode())).collect();
+        Ok(commands.into_iter().map(|command| Payload(Proposal { stamp, command }.encode())).collect())
+    }
+
+    async fn enqueue(
+        &self,
+        payloads: Vec<Payload>,
+    ) -> Result<BoxStream<'static, Result<Applied, ProposeError>>, ProposeError> {
         let results = self
             .inner
             .raft
@@ -199,12 +215,12 @@ impl Consensus {
             .boxed())
     }
 
-    /// Proposes one command and waits for its outcome.
+    /// Proposes one command and waits for its outcome. For the node's own: ticks, expiry, announcements wait for no budget.
     ///
     /// # Errors
     /// See [`ProposeError`].
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        let mut results = self.submit_unthrottled(vec![command]).await?;
+        let mut results = self.enqueue(self.payloads(vec![command]).await?).await?;
         results.next().await.unwrap_or_else(|| Err(ProposeError::Unknown("no result came back".into())))
     }
 
@@ -424,8 +440,9 @@ impl Consensus {
     }
 }
 
-/// Whether a command waits for the log budget. What frees memory or a lock never does: refusing it would only prolong
-/// what there is too much of.
+/// Whether a command waits for the log budget. What gives a lock back does not: others wait for it. What ends sessions
+/// does, though it frees memory: it is an entry all the same, also where there is nothing to end, and nothing else would
+/// bound how many of them wait for the session store.
 pub(crate) fn is_throttled(command: &Command) -> bool {
     match command {
         Command::Operate { operation, .. } => {

@@ -31,13 +31,10 @@ impl Consensus {
 
     /// Whoever waits on a node that leads no longer goes to the next leader, where the line stands as it stood here.
     async fn watch_leadership(&self) {
-        let mut led = false;
         loop {
-            let leads = self.is_leader();
-            if led && !leads {
+            if !self.is_leader() {
                 self.lock_waits().wake_all();
             }
-            led = leads;
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }

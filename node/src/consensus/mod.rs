@@ -11,15 +11,16 @@
 //! persister      write-behind, budget, purge                    status     what a node tells of itself
 //! network        openraft's calls to peers                      identity   the envelope of every peer call
 //! peers          long-lived channels                            maintenance ticks, reaping, announcement
-//! peer_service   the peer listener                         lock_waits  who waits for a lock on this node
-//! lock_clock     lapsed locks, the apply version
 //! peer_service   the peer listener                              timekeeping who asks whom what time it is
+//! lock_clock     lapsed locks, the apply version                lock_waits who waits for a lock on this node
+//! in_flight      what is submitted and has no result yet
 //! ```
 
 mod clock;
 mod error;
 mod handle;
 mod identity;
+mod in_flight;
 mod lock_clock;
 mod lock_waits;
 mod log_store;
@@ -34,6 +35,8 @@ mod snapshot_data;
 mod start;
 mod state_machine;
 mod status;
+#[cfg(test)]
+mod submit_tests;
 #[cfg(test)]
 mod suite_tests;
 mod timekeeping;

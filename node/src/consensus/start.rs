@@ -19,11 +19,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::transport::server::TcpIncoming;
+use tokio_util::sync::CancellationToken;
 
 use super::clock::{ClusterClock, SystemClock};
 use super::handle::{Consensus, Inner};
 use super::identity::{Identity, replaced_message};
+use super::in_flight::InFlight;
 use super::log_store::LogStore;
 use super::network::Network;
 use super::payload::decode_meta;
@@ -35,6 +36,7 @@ use super::state_machine::StateMachine;
 use super::timers::Timers;
 use super::types::{PeerNode, Raft, StoredMembership, log_id_to_storage};
 use crate::config::Settings;
+use crate::connections;
 
 /// Calls in progress from one node, above all those it has forwarded, which its own budget of bytes in flight bounds.
 const STREAMS_PER_PEER_MAX: u32 = 1 << 20;
@@ -260,6 +262,7 @@ impl Running {
                 log,
                 clock,
                 timers,
+                in_flight: InFlight::new(settings.in_flight_bytes),
                 read_mode: settings.read_mode,
                 confirmed: Mutex::new(None),
                 leader_heard: Mutex::new(None),
@@ -301,6 +304,8 @@ impl Running {
         if let Err(error) = inner.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop in order");
         }
+        // Nobody's turn comes here any more.
+        self.consensus.lock_waits().wake_all();
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
         inner.persister.last_cut(&inner.replica).await;
@@ -361,6 +366,9 @@ async fn serve_peers(
     let server = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    // However this ends.
+    let close = CancellationToken::new();
+    let _closes = close.clone().drop_guard();
     let mut stopping = stop.clone();
     let stopped = async move { drop(stopping.wait_for(|stop| *stop).await) };
     let serving = tonic::transport::Server::builder()
@@ -372,8 +380,7 @@ async fn serve_peers(
         .http2_keepalive_interval(Some(timers.append_deadline))
         .http2_keepalive_timeout(Some(timers.append_deadline * 5))
         .add_service(server)
-        // Without it a follower's small answers wait for the leader's delayed acknowledgement: 40 ms now and then.
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped);
+        .serve_with_incoming_shutdown(connections::incoming::<()>(listener, close.clone()), stopped);
     // Raft has stopped by then: what other nodes have forwarded here is answered at once, or not any more.
     let drained = async {
         let _ = stop.wait_for(|stop| *stop).await;

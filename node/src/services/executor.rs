@@ -11,18 +11,17 @@ use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_state::{Command, Outcome, Refusal};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::answer::{self, FromAnswer, Reply};
 use super::backend::Backend;
-use super::budget::{Budget, Permit};
 use super::failure::{self, Failure};
 use super::lock::{self, Locking, Taken};
 use super::query;
 use super::read::{self, POSITION_WAIT_MAX, Unserved};
 use super::reasons::{self, Stake};
 use super::request::{Request, Work};
+use crate::budget::{Budget, Permit};
 use crate::consensus::{Applied, ForwardError, ForwardHandler, Leader, ProposeError};
 
 /// For an operation whose caller names no timeout.
@@ -60,6 +59,12 @@ pub(crate) fn deadline_after(timeout: Option<Duration>) -> Instant {
 pub(crate) fn deadline_from(arrival: Instant, timeout: Option<Duration>) -> Instant {
     let timeout = timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT_DEFAULT);
     arrival + timeout.min(TIMEOUT_MAX)
+}
+
+/// A request, which a try on this node uses up.
+struct Tried {
+    stake: Stake,
+    unused: Option<Request>,
 }
 
 /// Runs operations against a backend.
@@ -162,10 +167,10 @@ impl<B: Backend> Executor<B> {
         }
         let original = original.filter(|_| !context.redirect && !context.forwarded);
         let mut give_up = Instant::now() + FAILOVER_WAIT;
-        let mut request = request;
+        let mut request = Tried { stake: request.stake, unused: Some(request) };
         loop {
             let began = Instant::now();
-            let unserved = match self.attempt(request, original.as_ref(), context.deadline).await {
+            let unserved = match self.attempt(&mut request, original.as_ref(), context.deadline).await {
                 Err(Unserved::NotLeader(leader)) => leader,
                 served => return served.map_err(Unserved::into_failure),
             };
@@ -175,12 +180,12 @@ impl<B: Backend> Executor<B> {
                 // It stood in line for a lock and the leadership went; the place in line is kept.
                 give_up = Instant::now() + FAILOVER_WAIT;
             }
-            let may_wait = Instant::now() < give_up.min(context.deadline);
-            let Some(original) = original.as_ref().filter(|_| may_wait) else {
+            let now = Instant::now();
+            if original.is_none() || now >= give_up.min(context.deadline) {
                 return Err(reasons::not_leader(unserved.as_ref()));
-            };
-            tokio::time::sleep(FAILOVER_POLL).await;
-            request = self.parse(original)?;
+            }
+            // Not beyond the deadline: who is told then that time is up does not know that nothing has happened.
+            tokio::time::sleep_until((now + FAILOVER_POLL).min(context.deadline)).await;
         }
     }
 
@@ -198,12 +203,16 @@ impl<B: Backend> Executor<B> {
     /// One try: here, or at the leader as this node knows it.
     async fn attempt(
         &self,
-        request: Request,
+        request: &mut Tried,
         original: Option<&v1::Operation>,
         deadline: Instant,
     ) -> Result<Answer, Unserved> {
         match (self.backend.leader(), original) {
-            (Some(leader), _) if leader.is_self => self.here(request, deadline).await,
+            (Some(leader), _) if leader.is_self => match (request.unused.take(), original) {
+                (Some(request), _) => self.here(request, deadline).await,
+                (None, Some(original)) => self.here(self.parse(original)?, deadline).await,
+                (None, None) => Err(Unserved::NotLeader(None)),
+            },
             (Some(leader), Some(original)) => {
                 self.elsewhere(original.clone(), leader, deadline, request.stake).await
             }
@@ -235,13 +244,12 @@ impl<B: Backend> Executor<B> {
         }
     }
 
-    /// Takes a lock, or waits for it. In a task of its own where it may have to wait: a caller who goes away leaves no
-    /// place in line behind, at whatever moment.
+    /// Takes a lock, or waits for it. In a task of its own: a caller who goes away leaves neither a place in line nor a
+    /// lock behind, at whatever moment.
     async fn lock(&self, command: Command, locking: Locking, deadline: Instant) -> Result<Answer, Unserved> {
-        let this = self.clone();
-        let (waits, stake) = (locking.waits, locking.stake);
+        let (this, backend, known) = (self.clone(), self.backend.clone(), locking.clone());
         let take = async move |gone| {
-            let applied = this.propose(command, stake).await?;
+            let applied = this.propose(command, locking.stake).await?;
             match lock::taken(&this.backend, locking, applied)? {
                 Taken::Answered(answer) => Ok(answer),
                 Taken::Queued(place) => {
@@ -249,7 +257,9 @@ impl<B: Backend> Executor<B> {
                 }
             }
         };
-        if waits { lock::attended(take).await } else { take(CancellationToken::new()).await }
+        let stake = known.stake;
+        let taken = tokio::time::timeout_at(deadline, lock::attended(backend, known, take)).await;
+        taken.unwrap_or_else(|_| Err(reasons::deadline(true, stake).into()))
     }
 
     /// Submits one command and waits for its outcome.
@@ -329,3 +339,7 @@ impl<B: Backend> ForwardHandler for Executor<B> {
         .boxed()
     }
 }
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use quorate_proto::v1;
 use quorate_proto::v1::answer::Answer;
 use quorate_state::{Command, Fence, Operation, Outcome, Refusal, SessionKey, State, Turn, Waiter};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ pub(crate) struct Locking {
     /// It may wait in line.
     pub(crate) waits: bool,
     pub(crate) stake: Stake,
+    /// Its caller has the lock, and its token.
+    pub(crate) renews: bool,
     /// Answer the session too, with these attributes.
     pub(crate) get: Option<Selection>,
 }
@@ -80,20 +83,56 @@ pub(crate) fn taken<B: Backend>(backend: &B, locking: Locking, applied: Applied)
     }
 }
 
-/// Runs `work` in a task of its own, which learns by the token that nobody waits for it any more.
-pub(crate) async fn attended<T, F>(work: impl FnOnce(CancellationToken) -> F) -> Result<T, Unserved>
+/// Runs what takes a lock in a task of its own, which learns by the token that nobody waits for it any more. What it takes
+/// all the same is given back.
+pub(crate) async fn attended<B: Backend, F>(
+    backend: B,
+    locking: Locking,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Result<Answer, Unserved>
 where
-    T: Send + 'static,
-    F: Future<Output = Result<T, Unserved>> + Send + 'static,
+    F: Future<Output = Result<Answer, Unserved>> + Send + 'static,
 {
     let gone = CancellationToken::new();
     let _told_when_dropped = gone.clone().drop_guard();
-    let done = tokio::spawn(work(gone)).await;
-    done.unwrap_or_else(|_| Err(reasons::internal("the task of a lock has ended").into()))
+    let (tell, told) = oneshot::channel();
+    let taking = work(gone.clone());
+    tokio::spawn(async move {
+        let taken = taking.await;
+        let fence = if let Ok(Answer::Lock(taken)) = &taken { Some(taken.fence) } else { None };
+        // Asked before it is told: once told, its caller may well go.
+        let is_gone = gone.is_cancelled();
+        let is_heard = tell.send(taken).is_ok() && !is_gone;
+        if let Some(fence) = fence.filter(|_| !is_heard) {
+            give_back(&backend, &locking, fence).await;
+        }
+    });
+    told.await.unwrap_or_else(|_| Err(reasons::internal("the task of a lock has ended").into()))
+}
+
+/// What becomes of a lock that was applied when nobody waits for it any more.
+pub(crate) async fn unheard<B: Backend>(backend: B, locking: Locking, applied: Applied) {
+    match applied.outcome {
+        Outcome::Locked { fence, .. } => give_back(&backend, &locking, fence).await,
+        Outcome::Queued { fence } => {
+            let place = Place { locking, fence };
+            abandon(backend, place.waiter(), place.locking.stake).await;
+        }
+        _ => {}
+    }
+}
+
+/// Gives back a lock that was taken for a caller who is gone; unless it can ask again by its request id, or had it before.
+async fn give_back<B: Backend>(backend: &B, locking: &Locking, fence: Fence) {
+    if locking.stake == Stake::Mutation && !locking.renews {
+        let operation = Operation::Unlock(locking.waiter(fence));
+        // Should it fail, the lease ends by itself.
+        let _ = proposed(backend, vec![Command::Operate { request: None, operation }]).await;
+    }
 }
 
 /// Gives up a place in line whose caller went away, unless it comes back with the same request id.
-pub(crate) async fn abandon<B: Backend>(backend: B, waiter: Waiter, stake: Stake) {
+async fn abandon<B: Backend>(backend: B, waiter: Waiter, stake: Stake) {
     if stake == Stake::Once {
         tokio::time::sleep(RETURN_WAIT).await;
     }
@@ -122,6 +161,12 @@ fn held<B: Backend>(backend: &B, locking: &Locking, fence: Fence) -> Result<Answ
     Ok(Answer::Lock(v1::LockResponse { fence, remaining_ms, position, session }))
 }
 
+impl Locking {
+    fn waiter(&self, fence: Fence) -> Waiter {
+        Waiter { namespace: self.namespace.clone(), key: self.key, fence }
+    }
+}
+
 impl Place {
     /// Waits for the turn, at most until a little before `deadline` or until it is `withdrawn`, and takes the lock.
     /// `gone`: nobody waits for the answer any more.
@@ -139,9 +184,9 @@ impl Place {
         loop {
             let left = match self.look(&backend) {
                 Look::Waiting { left } => left,
-                Look::Granted => match self.claim(&backend).await? {
-                    Some(answer) => return self.handed_over(backend, answer, &gone).await,
-                    // Another has it again; the line tells.
+                Look::Granted => match self.claim(&backend, false).await? {
+                    Some(answer) => return Ok(answer),
+                    // It has gone on; the line tells.
                     None => continue,
                 },
                 Look::Held => return Ok(held(&backend, &self.locking, self.fence)?),
@@ -175,13 +220,13 @@ impl Place {
         }
     }
 
-    pub(crate) fn waiter(&self) -> Waiter {
-        let Locking { namespace, key, .. } = &self.locking;
-        Waiter { namespace: namespace.clone(), key: *key, fence: self.fence }
+    /// What it waits for.
+    pub(crate) fn locking(&self) -> &Locking {
+        &self.locking
     }
 
-    pub(crate) fn stake(&self) -> Stake {
-        self.locking.stake
+    fn waiter(&self) -> Waiter {
+        self.locking.waiter(self.fence)
     }
 
     fn look<B: Backend>(&self, backend: &B) -> Look {
@@ -208,45 +253,25 @@ impl Place {
         backend.with_applied(look)
     }
 
-    /// Takes the lock, whose turn has come; `None` when it has gone on meanwhile.
-    async fn claim<B: Backend>(&self, backend: &B) -> Result<Option<Answer>, Unserved> {
-        let claimed = proposed(backend, vec![Command::ClaimLock(self.waiter())]).await;
-        match claimed.map_err(|error| self.unserved(error))?.outcome {
-            Outcome::Locked { .. } => Ok(Some(held(backend, &self.locking, self.fence)?)),
-            Outcome::Queued { .. } => Ok(None),
-            Outcome::Refused(refusal) => Err(Failure::from(refusal).into()),
-            _ => Err(reasons::internal("the outcome is not one of a claim").into()),
-        }
-    }
-
-    /// A lock that was taken for a caller who is gone, and cannot ask again, is given back.
-    async fn handed_over<B: Backend>(
-        &self,
-        backend: B,
-        answer: Answer,
-        gone: &CancellationToken,
-    ) -> Result<Answer, Unserved> {
-        if gone.is_cancelled() && self.locking.stake == Stake::Mutation {
-            let operation = Operation::Unlock(self.waiter());
-            // Should it fail, the lease ends by itself.
-            let _ = proposed(&backend, vec![Command::Operate { request: None, operation }]).await;
-        }
-        Ok(answer)
-    }
-
-    /// The time is up, or the caller has gone and said so. The turn may come at this very moment: then the lock is taken rather than lost.
-    async fn give_up<B: Backend>(&self, backend: &B, leaves: bool) -> Result<Answer, Unserved> {
+    /// Takes the lock, if its turn has come; `None` when it is another's. With `leaves` the place in line is given up.
+    async fn claim<B: Backend>(&self, backend: &B, leaves: bool) -> Result<Option<Answer>, Unserved> {
         let mut commands = vec![Command::ClaimLock(self.waiter())];
         if leaves {
+            // Behind it: one who has claimed is not in line any more.
             commands.push(Command::LeaveLine(self.waiter()));
         }
-        // In this order: one who has claimed is not in line any more.
         match proposed(backend, commands).await.map_err(|error| self.unserved(error))?.outcome {
-            Outcome::Locked { .. } => Ok(held(backend, &self.locking, self.fence)?),
-            Outcome::Queued { .. } | Outcome::Refused(Refusal::WaitOver) => Err(self.locked(backend).into()),
+            Outcome::Locked { .. } => Ok(Some(held(backend, &self.locking, self.fence)?)),
+            Outcome::Queued { .. } | Outcome::Refused(Refusal::WaitOver) => Ok(None),
             Outcome::Refused(refusal) => Err(Failure::from(refusal).into()),
             _ => Err(reasons::internal("the outcome is not one of a claim").into()),
         }
+    }
+
+    /// The time is up, or the caller has gone and said so. The turn may come at this very moment: then the lock is taken
+    /// rather than lost.
+    async fn give_up<B: Backend>(&self, backend: &B, leaves: bool) -> Result<Answer, Unserved> {
+        self.claim(backend, leaves).await?.ok_or_else(|| self.locked(backend).into())
     }
 
     /// As [`Refusal::Locked`], by who has the lock now.

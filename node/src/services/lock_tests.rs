@@ -289,6 +289,67 @@ async fn a_lock_that_comes_to_a_caller_who_has_just_left_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_lock_taken_as_the_time_is_up_for_a_caller_who_is_gone_is_given_back() {
+    let backend = leader().await;
+    let held = take(&backend, lock(0)).await.unwrap();
+    let call = tokio::spawn({
+        let backend = backend.clone();
+        async move { execute_within(&backend, Wire::Lock(lock(10_000)), Some(Duration::from_secs(1))).await }
+    });
+    backend.until("one in line", |backend| waiting(backend) == 1).await;
+    backend.hold(true);
+    let giving_back = tokio::spawn({
+        let backend = backend.clone();
+        async move { unlock(&backend, held.fence).await }
+    });
+    assert_eq!(call.await.unwrap().unwrap_err().reason, "DEADLINE_EXCEEDED");
+    backend.until("its last try", |backend| left(backend) == 1).await;
+    backend.hold(false);
+    giving_back.await.unwrap().unwrap();
+    backend.until("given back", |backend| !is_locked(backend)).await;
+}
+
+/// Asks for the lock, and goes away while that is on its way.
+async fn take_and_go(backend: &Scripted, lock: v1::LockRequest) {
+    let before = backend.submitted();
+    backend.hold(true);
+    let call = tokio::spawn({
+        let backend = backend.clone();
+        async move { take(&backend, lock).await }
+    });
+    backend.until("the lock in the log", |backend| backend.submitted() == before + 1).await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    backend.hold(false);
+}
+
+#[tokio::test]
+async fn a_free_lock_taken_for_a_caller_who_is_gone_is_given_back() {
+    for wait_ms in [0, 30_000] {
+        let backend = leader().await;
+        take_and_go(&backend, lock(wait_ms)).await;
+        let given_back = |backend: &Scripted| backend.submitted() == 4 && !is_locked(backend);
+        backend.until("given back", given_back).await;
+    }
+}
+
+/// It has its token, or can ask for it.
+#[tokio::test]
+async fn who_can_still_give_a_lock_back_keeps_it_though_it_goes_away() {
+    let backend = leader().await;
+    let once = v1::LockRequest { request_id: request(1), ..lock(0) };
+    take_and_go(&backend, once.clone()).await;
+    let held = take(&backend, once).await.unwrap();
+    backend.advance(1_000);
+    take_and_go(&backend, v1::LockRequest { fence: Some(held.fence), ..lock(0) }).await;
+    let until =
+        |backend: &Scripted| with_session(backend, |session| session.lock.as_ref().unwrap().holder.until);
+    let renewed = Some(backend.now().cluster.0 + 10_000);
+    backend.until("renewed", |backend| until(backend).map(|until| until.0) == renewed).await;
+    unlock(&backend, held.fence).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_call_sent_again_keeps_its_place_though_the_first_is_gone() {
     let backend = leader().await;
     let held = take(&backend, lock(0)).await.unwrap();

@@ -13,9 +13,8 @@
 //! request    wire operation -> checked command or read           answer     outcome or session -> wire answer
 //! lock       the answer to a lock, the wait for one              query      lists, namespaces
 //! reasons    the table of errors                                 failure    an error, as status or as answer
-//! budget     bytes in flight                                     explain    the transport's own errors
-//! backend    what all this needs of consensus               arrival    when a call arrived, when it is cut off
-//! planted    a bug on purpose, in test builds
+//! explain    the transport's own errors                          arrival    when a call arrived, when it is cut off
+//! backend    what all this needs of consensus                    planted    a bug on purpose, in test builds
 //! ```
 //!
 //! A unary call, a pipelined operation and one forwarded by another node run through the same `executor`, `read`,
@@ -24,7 +23,6 @@
 mod answer;
 mod arrival;
 mod backend;
-mod budget;
 mod cluster;
 mod embedded;
 mod executor;

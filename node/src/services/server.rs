@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::backend::Backend;
@@ -22,7 +21,8 @@ use super::explain::explain;
 use super::health::HealthService;
 use super::namespaces::NamespacesService;
 use super::pipeline::PipelineCodec;
-use super::sessions::SessionsService;
+use super::sessions::{SessionsService, WaitingLocks};
+use crate::connections;
 use crate::consensus::{Consensus, ForwardHandler};
 
 /// The one method that is not left to the generated server.
@@ -32,7 +32,7 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// The longest message sent: a message of answers closes at 1 MiB, so this is never reached.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Calls in progress on one connection; more wait in the client.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
+pub(super) const STREAMS_PER_CONNECTION_MAX: u32 = 1_024;
 /// A call's headers together.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Flow-control windows: what a client may send ahead of what has been read.
@@ -59,13 +59,15 @@ pub struct ClientListener {
     served: JoinHandle<()>,
 }
 
-/// The two steps in which a node takes leave of its clients.
+/// The steps in which a node takes leave of its clients.
 #[derive(Clone, Debug, Default)]
 struct Stops {
     /// It tells them to go elsewhere.
     stopping: CancellationToken,
     /// It takes nothing more from them.
     stop: CancellationToken,
+    /// It hears them no longer.
+    close: CancellationToken,
 }
 
 impl Services {
@@ -92,7 +94,7 @@ impl Services {
     /// Serves clients on `listener`, in the background.
     #[must_use = "stop it, or it serves as long as the process lives"]
     pub fn serve(self, listener: TcpListener) -> ClientListener {
-        let stops = Stops { stopping: self.stopping, stop: CancellationToken::new() };
+        let stops = Stops { stopping: self.stopping, ..Stops::default() };
         let routes = routes(self.executor, ClusterService(self.consensus), &stops);
         listen(listener, routes, stops)
     }
@@ -100,7 +102,7 @@ impl Services {
 
 /// All services, with everything they answer explained.
 fn routes<B: Backend, C: Cluster>(executor: Executor<B>, cluster: C, stops: &Stops) -> Routes {
-    let Stops { stopping, stop } = stops.clone();
+    let Stops { stopping, stop, .. } = stops.clone();
     let health = HealthServer::new(HealthService {
         backend: executor.backend().clone(),
         stopping,
@@ -152,7 +154,7 @@ fn listen(listener: TcpListener, routes: Routes, stops: Stops) -> ClientListener
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_routes(routes);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = connections::incoming::<WaitingLocks>(listener, stops.close.clone());
     let stopped = stops.stop.clone().cancelled_owned();
     let served = tokio::spawn(async move {
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
@@ -183,6 +185,7 @@ impl ClientListener {
             );
             abort.abort();
         }
+        self.stops.close.cancel();
     }
 }
 

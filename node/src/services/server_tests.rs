@@ -356,3 +356,33 @@ async fn stopping_answers_what_is_in_flight_first() {
     stopping.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+/// Each takes one of the connection's streams for as long as it waits.
+#[tokio::test]
+async fn locks_that_wait_leave_room_on_their_connection_for_what_gives_one_back() {
+    let backend = Scripted::leader();
+    let (_serving, channel, _) = serve(&backend).await;
+    let mut client = SessionsClient::new(channel);
+    client.create(v1::CreateRequest { id: ID.to_owned(), ..Default::default() }).await.unwrap();
+    let lock = v1::LockRequest { id: ID.to_owned(), ..Default::default() };
+    let fence = client.lock(lock.clone()).await.unwrap().into_inner().fence;
+    let wait = v1::LockRequest { wait_ms: 60_000, ..lock };
+    let calls: Vec<_> = (0..STREAMS_PER_CONNECTION_MAX)
+        .map(|_| {
+            let (mut client, mut request) = (client.clone(), Request::new(wait.clone()));
+            request.set_timeout(Duration::from_secs(60));
+            tokio::spawn(async move { client.lock(request).await.map(Response::into_inner) })
+        })
+        .collect();
+    let refused = || calls.iter().filter(|call| call.is_finished()).count();
+    let in_line = |backend: &Scripted| backend.submitted() - 2;
+    backend.until("all in line, or refused", |backend| in_line(backend) + refused() == calls.len()).await;
+    let unlock = v1::UnlockRequest { id: ID.to_owned(), fence, ..Default::default() };
+    let unlocked = tokio::time::timeout(Duration::from_secs(5), client.unlock(unlock)).await;
+    unlocked.expect("the unlock waits behind the locks").unwrap();
+    for call in calls.into_iter().filter(JoinHandle::is_finished) {
+        if let Err(status) = call.await.unwrap() {
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+        }
+    }
+}

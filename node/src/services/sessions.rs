@@ -1,10 +1,12 @@
 //! `quorate.v1.Sessions`: each unary call is a pipelined operation on its own.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use quorate_proto::v1;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_proto::v1::sessions_server::Sessions;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::server::StreamingService;
@@ -14,6 +16,8 @@ use super::backend::Backend;
 use super::executor::Executor;
 use super::failure::Failure;
 use super::pipeline::Line;
+use super::reasons;
+use super::server::STREAMS_PER_CONNECTION_MAX;
 use super::unary::{unary, wants_redirect};
 use super::watch::{WatchStream, Watches};
 
@@ -33,6 +37,37 @@ pub(crate) struct SessionsService<B> {
 impl<B: Backend> SessionsService<B> {
     pub(crate) fn new(executor: Executor<B>, stop: CancellationToken) -> Self {
         SessionsService { executor, watches: Watches::new(stop.clone()), stop }
+    }
+}
+
+/// Unary calls of one connection that wait for locks. Each takes one of its streams: they leave others for calls that come
+/// to something, above all those that give locks back.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingLocks {
+    free: Arc<Semaphore>,
+}
+
+impl Default for WaitingLocks {
+    fn default() -> Self {
+        WaitingLocks { free: Arc::new(Semaphore::new(STREAMS_PER_CONNECTION_MAX as usize / 2)) }
+    }
+}
+
+impl WaitingLocks {
+    /// Holds a place for a lock that may wait, if it came by a connection.
+    ///
+    /// # Errors
+    /// [`Failure`] when too many wait on its connection.
+    fn admit(request: &Request<v1::LockRequest>) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        let lock = request.get_ref();
+        let waits = lock.wait_ms > 0 && lock.fence.is_none();
+        let Some(waiting) = request.extensions().get::<WaitingLocks>().filter(|_| waits) else {
+            return Ok(None);
+        };
+        let place = Arc::clone(&waiting.free).try_acquire_owned();
+        place
+            .map(Some)
+            .map_err(|_| reasons::overloaded("too many locks of this connection wait for their turn"))
     }
 }
 
@@ -86,6 +121,7 @@ impl<B: Backend> Sessions for SessionsService<B> {
     }
 
     async fn lock(&self, request: Request<v1::LockRequest>) -> Result<Response<v1::LockResponse>, Status> {
+        let _place = WaitingLocks::admit(&request).map_err(Failure::into_status)?;
         unary(&self.executor, request, Wire::Lock).await
     }
 

@@ -6,7 +6,6 @@ use quorate_proto::v1;
 
 use super::jobs;
 use super::line::{ANSWER_BYTES_MAX, BATCH_ANSWER_BYTES, Line};
-use super::outbox;
 use super::pending::Stage;
 use super::schedule::Number;
 use crate::consensus::{Leader, is_throttled};
@@ -108,10 +107,6 @@ impl<B: Backend> Line<B> {
         self.schedule.finish(number);
         let Some(pending) = self.pending.get_mut(&number) else { return };
         let backend = self.executor.backend().clone();
-        if pending.answered {
-            tokio::spawn(outbox::leave_line(backend, place));
-            return self.forget(number);
-        }
         pending.stage = Stage::InLine;
         let withdrawn = pending.withdrawn.clone().unwrap_or_default();
         self.jobs.push(jobs::wait(backend, number, place, pending.deadline, withdrawn).boxed());

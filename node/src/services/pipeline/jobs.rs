@@ -61,7 +61,8 @@ pub(super) async fn single<B: Backend>(
     Done { set_aside, ended: vec![(number, answer.map_err(Unserved::Failed))], left: Vec::new(), rest: None }
 }
 
-/// Waits for the turn of a lock. When the stream goes, so does the place in line.
+/// Waits for the turn of a lock, until `deadline` or until it is `withdrawn`. When the stream goes, so does the place in
+/// line.
 pub(super) async fn wait<B: Backend>(
     backend: B,
     number: Number,
@@ -69,7 +70,14 @@ pub(super) async fn wait<B: Backend>(
     deadline: Instant,
     withdrawn: CancellationToken,
 ) -> Done {
-    let taken = lock::attended(move |gone| place.wait(backend, deadline, gone, withdrawn)).await;
+    let locking = place.locking().clone();
+    let late = reasons::deadline(true, locking.stake);
+    let work = {
+        let backend = backend.clone();
+        move |gone| place.wait(backend, deadline, gone, withdrawn)
+    };
+    let wait = lock::attended(backend, locking, work);
+    let taken = tokio::time::timeout_at(deadline, wait).await.unwrap_or_else(|_| Err(late.into()));
     Done { set_aside: 0, ended: vec![(number, taken)], left: Vec::new(), rest: None }
 }
 

@@ -102,13 +102,13 @@ impl<B: Backend> Line<B> {
 
     /// Serves the stream until the client ends it (all it sent is answered first), is gone or takes no answers any
     /// more, or `stop` is cancelled (what is in flight is answered first). What has been submitted goes on in any case,
-    /// but nobody of it stands in line for a lock any more.
+    /// but nobody of it stands in line for a lock any more, or is given one.
     pub(crate) async fn run<S>(mut self, incoming: S, sender: mpsc::Sender<Response>, stop: CancellationToken)
     where
         S: Stream<Item = Result<v1::PipelineRequest, Status>> + Unpin + Send,
     {
         self.serve(incoming, sender, stop).await;
-        let running = self.pending.into_iter().filter(|(_, pending)| pending.withdrawn.is_some());
+        let running = self.pending.into_iter();
         let locks: HashMap<_, _> = running
             .filter_map(|(number, pending)| match pending.stage {
                 Stage::Running(Some(Reply::Lock(locking))) => Some((number, *locking)),
@@ -269,6 +269,10 @@ impl<B: Backend> Line<B> {
         let Some(pending) = self.pending.get_mut(&number) else { return };
         let done = match (result, &mut pending.stage) {
             (Some(Ok(applied)), Stage::Running(reply)) => match reply.take() {
+                Some(Reply::Lock(locking)) if pending.answered => {
+                    tokio::spawn(lock::unheard(self.executor.backend().clone(), *locking, applied));
+                    Err(reasons::deadline(true, pending.stake).into())
+                }
                 Some(Reply::Lock(locking)) => match lock::taken(self.executor.backend(), *locking, applied) {
                     Ok(Taken::Queued(place)) => return self.stand_in_line(number, place),
                     Ok(Taken::Answered(answer)) => Ok(answer),
@@ -337,7 +341,7 @@ impl<B: Backend> Line<B> {
     }
 
     /// Forgets an operation that has been answered.
-    pub(super) fn forget(&mut self, number: Number) {
+    fn forget(&mut self, number: Number) {
         let Some(pending) = self.pending.remove(&number) else { return };
         self.deadlines.remove(&(pending.deadline, number));
         self.waits -= usize::from(pending.withdrawn.is_some());
@@ -356,7 +360,9 @@ impl<B: Backend> Line<B> {
         {
             self.deadlines.remove(&(deadline, number));
             let Some(pending) = self.pending.get_mut(&number) else { continue };
-            if matches!(pending.stage, Stage::Running(_) | Stage::InLine) {
+            if matches!(pending.stage, Stage::InLine) {
+                // Its wait ends with its deadline, and knows what has come of it.
+            } else if matches!(pending.stage, Stage::Running(_)) {
                 pending.answered = true;
                 self.load.remove(&pending.permit);
                 let failure = reasons::deadline(true, pending.stake);

@@ -104,6 +104,42 @@ async fn a_lock_whose_time_is_up_before_it_is_in_line_leaves_it() {
     backend.until("it left", |backend| backend.commands().iter().any(left) && waiting(backend, 1) == 0).await;
 }
 
+fn is_locked(backend: &Scripted, number: u64) -> bool {
+    let id = quorate_state::SessionId::parse(&id(number)).unwrap();
+    let key = quorate_state::SessionKey::derive("default", &id);
+    backend.with_applied(|state, _| state.lookup("default", &key, state.clocks()).unwrap().lock.is_some())
+}
+
+/// Nobody has its token.
+#[tokio::test]
+async fn a_lock_that_is_taken_once_its_time_is_up_is_given_back() {
+    let backend = Scripted::leader();
+    let mut client = Client::open(&backend, true);
+    client.send(vec![create(1, 1)]).await;
+    client.take(1).await;
+    backend.hold(true);
+    client.send(vec![v1::Operation { timeout_ms: 20, ..lock(2, 1, 0) }]).await;
+    assert_eq!(error(&client.take(1).await[&2]).1, "DEADLINE_EXCEEDED");
+    backend.hold(false);
+    backend.until("given back", |backend| backend.submitted() == 3 && !is_locked(backend, 1)).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_gives_back_what_it_was_about_to_take() {
+    for wait_ms in [0, 30_000] {
+        let backend = Scripted::leader();
+        let mut client = Client::open(&backend, true);
+        client.send(vec![create(1, 1)]).await;
+        client.take(1).await;
+        backend.hold(true);
+        client.send(vec![lock(2, 1, wait_ms)]).await;
+        backend.until("the lock in the log", |backend| backend.submitted() == 2).await;
+        drop(client);
+        backend.hold(false);
+        backend.until("given back", |backend| backend.submitted() == 3 && !is_locked(backend, 1)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_lock_that_waits_goes_on_at_the_new_leader() {
     let remote = Scripted::leader();

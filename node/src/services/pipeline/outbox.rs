@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use quorate_state::{Command, Limits, Outcome};
+use quorate_state::{Command, Limits};
 
 use super::schedule::Number;
 use crate::consensus::{Applied, ProposeError};
 use crate::services::backend::{Backend, Results};
-use crate::services::lock::{self, Locking, Place, Taken};
+use crate::services::lock::{self, Locking};
 
 /// What came of a mutation; `None`: nobody knows.
 pub(super) type Mutated = (Number, Option<Result<Applied, ProposeError>>);
@@ -75,7 +75,7 @@ impl Submitted {
     }
 }
 
-/// Gives up the places in line of locks that were on their way into the log when their stream ended.
+/// Gives up the locks, and the places in line, that were on their way when their stream ended.
 pub(super) async fn abandon<B: Backend>(
     backend: B,
     mut locks: HashMap<Number, Locking>,
@@ -88,19 +88,9 @@ pub(super) async fn abandon<B: Backend>(
         }
         while let Some((number, result)) = results.next().await {
             let (Some(locking), Some(Ok(applied))) = (locks.remove(&number), result) else { continue };
-            // What is not in line has been answered: taken, or refused.
-            if matches!(applied.outcome, Outcome::Queued { .. })
-                && let Ok(Taken::Queued(place)) = lock::taken(&backend, locking, applied)
-            {
-                tokio::spawn(leave_line(backend.clone(), place));
-            }
+            tokio::spawn(lock::unheard(backend.clone(), locking, applied));
         }
     };
     // Nobody stands in line for longer.
     let _ = tokio::time::timeout(Duration::from_millis(Limits::WAIT_MS_MAX), leave).await;
-}
-
-/// Gives up a place in line.
-pub(super) async fn leave_line<B: Backend>(backend: B, place: Place) {
-    lock::abandon(backend, place.waiter(), place.stake()).await;
 }

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Permit;
 use crate::services::answer::Reply;
-use crate::services::budget::Permit;
 use crate::services::reasons::Stake;
 use crate::services::request::{Request, Work};
 

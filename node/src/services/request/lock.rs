@@ -24,6 +24,7 @@ pub(super) fn lock(lock: &v1::LockRequest) -> Result<Request, Failure> {
         key,
         waits: lock.wait_ms > 0 && fence.is_none(),
         stake: stake(lock.request_id.as_ref()),
+        renews: fence.is_some(),
         get: lock.get.then_some(chosen),
     };
     let operation = Operation::Lock(LockSession {

@@ -1,9 +1,9 @@
-//! Bytes of operations in flight on this node: bounded, the excess is refused before anything happens.
+//! Bytes in flight on this node: bounded, the excess is refused before anything happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The bound, shared by all listeners of a node.
+/// A bound, shared by all that take from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     shared: Arc<Shared>,
