@@ -53,7 +53,7 @@ fn look<B: Backend>(backend: &B, query: &Query) -> Result<Answer, Failure> {
         match query {
             Query::List(query) => list(state, query, state.clocks(), position).map(Answer::List),
             Query::Namespace(name) => {
-                let found = state.namespaces().find(|(known, ..)| **known == **name);
+                let found = state.namespace_named(name);
                 let namespace =
                     found.map(|found| namespace(state, found)).ok_or(Refusal::UnknownNamespace)?;
                 let namespace = Some(namespace);

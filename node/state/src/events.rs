@@ -1,6 +1,7 @@
 //! The events kept for watchers: a ring for each namespace, bounded in number and bytes, replicated like all else.
 //!
-//! Events stand in blocks that are closed once they hold [`BLOCK_BYTES`] or [`BLOCK_EVENTS`]: whole blocks go to the disk,
+//! Events stand in blocks that are closed once they hold [`BLOCK_BYTES`] or [`BLOCK_EVENTS`], or an eighth of what the
+//! namespace keeps: whole blocks go to the disk,
 //! are shared with frozen views, and leave at the front. Where blocks begin and end is part of the state, the same on
 //! every node.
 
@@ -16,7 +17,7 @@ use crate::header::RingStart;
 use crate::policy::{Limits, NamespaceId, Policy};
 
 const BLOCK_BYTES: u64 = 8 << 10;
-const BLOCK_EVENTS: usize = 64;
+const BLOCK_EVENTS: u64 = 64;
 
 /// Blocks freed by one entry of those that a change of policy or the end of a namespace dropped: there may be many, and to free
 /// one is to free each of its events.
@@ -126,8 +127,11 @@ impl Ring {
     }
 
     /// Whether the next event begins a new block.
-    fn is_closed(&self) -> bool {
-        let full = |kept: &Arc<Kept>| kept.block.events.len() >= BLOCK_EVENTS || kept.bytes >= BLOCK_BYTES;
+    fn is_closed(&self, policy: &Policy) -> bool {
+        // Whole blocks are dropped: an eighth of what is kept at most, or a ring would keep far less than it may.
+        let count_max = BLOCK_EVENTS.min(u64::from(policy.more.events_max / 8).max(1));
+        let bytes_max = BLOCK_BYTES.min(policy.more.events_bytes_max / 8);
+        let full = |kept: &Arc<Kept>| kept.count() >= count_max || kept.bytes >= bytes_max;
         self.blocks.back().is_none_or(full)
     }
 
@@ -234,7 +238,7 @@ impl Events {
         let (bytes, digest) = (event.bytes(), event.digest(namespace, attributes));
         ring.digest.add(digest);
         (ring.count, ring.bytes, self.bytes) = (ring.count + 1, ring.bytes + bytes, self.bytes + bytes);
-        if ring.is_closed() {
+        if ring.is_closed(policy) {
             ring.blocks.push_back(Arc::default());
             self.blocks += 1;
         }

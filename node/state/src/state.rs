@@ -217,6 +217,13 @@ impl State {
             .map(|(name, namespace)| (name.as_ref(), namespace, self.table.index().usage(namespace.id)))
     }
 
+    /// As [`Self::namespaces`], of one.
+    #[must_use]
+    pub fn namespace_named(&self, name: &str) -> Option<(&str, &Namespace, Usage)> {
+        let (name, namespace) = self.namespaces.get_key_value(name)?;
+        Some((name, namespace, self.table.index().usage(namespace.id)))
+    }
+
     /// Events kept of a namespace, and their bytes.
     #[must_use]
     pub fn events_kept(&self, namespace: NamespaceId) -> (u64, u64) {

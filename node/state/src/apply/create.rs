@@ -21,8 +21,9 @@ impl State {
         check_timeouts(create.timeouts, &policy)?;
         let bytes = attribute_bytes(&create.attributes);
         check_size(create.attributes.len(), bytes, &policy)?;
-        self.check_room(namespace, &create.key, &policy, bytes)?;
-        self.check_principal(namespace, &create.principal, &policy)?;
+        let ending = self.check_principal(namespace, &create.principal, &policy)?;
+        self.check_room(namespace, &create.key, &policy, bytes, &ending)?;
+        self.end_all(ending, &policy);
         let timeouts = policy.filled_in(create.timeouts);
         let idle_ms = policy.effective_idle_ms(timeouts.idle_ms, &create.principal);
         let session = Session {

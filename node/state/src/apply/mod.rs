@@ -62,20 +62,8 @@ impl Operation {
     fn requires(&self) -> u32 {
         match self {
             Operation::Create(_) | Operation::Touch { .. } | Operation::Delete { .. } => 1,
-            Operation::Write(write) => {
-                if write.fence.is_some() {
-                    2
-                } else {
-                    1
-                }
-            }
-            Operation::Regenerate(regenerate) => {
-                if regenerate.fence.is_some() {
-                    2
-                } else {
-                    1
-                }
-            }
+            Operation::Write(write) => 1 + u32::from(write.fence.is_some()),
+            Operation::Regenerate(regenerate) => 1 + u32::from(regenerate.fence.is_some()),
             Operation::TouchMany { .. }
             | Operation::Lock(_)
             | Operation::Unlock(_)

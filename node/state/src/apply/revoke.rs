@@ -22,6 +22,11 @@ impl State {
                 Some((session.signed_in, key))
             }
         };
+        // Who has nothing to lose takes no room among the revocations.
+        let theirs = self.table.index().principal(id, principal).map_or(0, |sessions| sessions.len());
+        if theirs <= usize::from(kept.is_some()) {
+            return Ok(Outcome::Revoked { sessions: 0 });
+        }
         let known = self.revocations.get(id, principal).is_some();
         if !known && self.revocations.len() >= Limits::REVOCATIONS_MAX {
             return Err(Refusal::TooManyRevocations { max: Limits::REVOCATIONS_MAX as u64 });

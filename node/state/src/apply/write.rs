@@ -28,12 +28,10 @@ impl State {
         let before = self.table.entry(slot).map_or(0, |entry| entry.attribute_bytes);
         let after = check_change(&write.change, &session.attributes, before, &policy)?;
         let signs_in = write.principal.as_ref().is_some_and(|principal| *principal != session.principal);
-        if after > before {
-            self.check_bytes(namespace, &write.key, &policy, after - before)?;
-        }
-        if let (true, Some(principal)) = (signs_in, &write.principal) {
-            self.check_principal(namespace, principal, &policy)?;
-        }
+        let principal = write.principal.as_deref().filter(|_| signs_in).unwrap_or_default();
+        let ending = self.check_principal(namespace, principal, &policy)?;
+        self.check_bytes(namespace, &write.key, &policy, after.saturating_sub(before), &ending)?;
+        self.end_all(ending, &policy);
         let changes = Changes {
             attributes: !matches!(write.change, AttributeChange::Keep),
             timeouts: write.timeouts != Timeouts::default(),

@@ -95,7 +95,7 @@ fn what_is_kept_is_bounded_in_number_and_what_is_lost_is_told() {
         store.create(number);
     }
     let (count, bytes) = store.state.events_kept(1);
-    assert!((37..=100).contains(&count) && bytes > 0, "{count} events of {bytes} bytes");
+    assert!((88..=100).contains(&count) && bytes > 0, "{count} events of {bytes} bytes");
     let lost = store.state.events(1, Cursor::default()).map(Iterator::count).unwrap_err();
     let from_oldest = Cursor { index: lost.oldest.index - 1, ordinal: u32::MAX };
     let kept: Vec<_> = store.state.events(1, from_oldest).unwrap().collect();

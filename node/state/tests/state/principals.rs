@@ -194,6 +194,7 @@ fn revocations_under_way_are_bounded() {
         let refusal = Refusal::TooManyRevocations { max: Limits::REVOCATIONS_MAX as u64 };
         assert_eq!(store.run(revoke(&last, None)), refused(refusal));
     }
+    assert_eq!(store.run(revoke("nobody", None)), Outcome::Revoked { sessions: 0 });
     let keys = store.state.reapable(1);
     store.apply(Command::Reap { keys });
     assert_eq!(store.run(revoke(&last, None)), Outcome::Revoked { sessions: 1 });
@@ -240,4 +241,34 @@ fn what_is_reaped_at_once_is_bounded_in_bytes() {
         store.apply(Command::Reap { keys });
     }
     assert!(store.state.reapable(100).is_empty());
+}
+
+#[test]
+fn ending_the_oldest_makes_room_in_a_full_namespace() {
+    let quotas = |store: &mut Store, sessions, bytes| {
+        let change = PolicyChange {
+            sessions_max: Some(Some(sessions)),
+            bytes_max: Some(Some(bytes)),
+            ..PolicyChange::default()
+        };
+        store.run(Operation::PutNamespace { name: "default".into(), change: change.into(), create: None });
+    };
+    let mut store = Store::new();
+    limit(&mut store, 2, Overflow::EndOldest);
+    // Four bytes each.
+    quotas(&mut store, 3, 12);
+    for number in [1, 2] {
+        sign_in(&mut store, number, "ann");
+    }
+    store.create(3);
+    assert_eq!(sign_in(&mut store, 4, "ann"), written(1));
+    assert_eq!(sessions_of(&store, "ann"), [key(2), key(4)]);
+    let mut grows = write(3, AttributeChange::Replace(crate::base::attributes(&[("a", "1234567")])));
+    grows.principal = Some("ann".into());
+    assert_eq!(store.run(Operation::Write(grows)), written(2), "what is ended makes room for bytes too");
+    assert_eq!(sessions_of(&store, "ann"), [key(4), key(3)]);
+    // Nobody is ended for a session that there is no room for.
+    quotas(&mut store, 1, 100);
+    assert_eq!(sign_in(&mut store, 5, "ann"), refused(Refusal::NamespaceFull { max: 1 }));
+    assert_eq!(sessions_of(&store, "ann"), [key(4), key(3)]);
 }

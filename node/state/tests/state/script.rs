@@ -310,9 +310,9 @@ fn policy_change() -> impl Strategy<Value = PolicyChange> {
         prop::option::weighted(0.3, prop::option::of(select([500_u64, 1_500, 4_000].as_slice()))),
         prop::option::weighted(0.2, prop::option::of(select([0_u64, 5_000, 300_000].as_slice()))),
         prop::option::weighted(0.2, select([0_u64, 1_000, 7_000].as_slice())),
-        // As tight as can be met, or as loose as can be; tighter than a default it is out of range.
-        prop::option::weighted(0.15, select([40_000_u64, 400_000, 366 * 86_400_000].as_slice())),
-        prop::option::weighted(0.15, select([40_000_u64, 366 * 86_400_000].as_slice())),
+        // No tighter than the defaults, or most changes would be out of range.
+        prop::option::weighted(0.15, select([1_500_000_u64, 366 * 86_400_000].as_slice())),
+        prop::option::weighted(0.15, select([100_000_u64, 366 * 86_400_000].as_slice())),
     );
     let events = (
         prop::option::weighted(0.2, select([0_u32, 3, 70, 1_000_001].as_slice())),

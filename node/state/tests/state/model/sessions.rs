@@ -43,8 +43,9 @@ impl Model {
         let attributes: Attributes =
             create.attributes.iter().map(|(name, value)| (name.to_string(), value.to_vec())).collect();
         check_attributes(&attributes, &policy)?;
-        self.must_have_room(id, create.key, &policy, 1, size(&attributes))?;
-        self.must_be_allowed(id, &create.principal, &policy)?;
+        let ending = self.must_be_allowed(id, &create.principal, &policy)?;
+        self.must_have_room(id, create.key, &policy, (1, size(&attributes)), &ending)?;
+        self.end_all(ending);
         let mut session = Session {
             namespace: id,
             version: 1,
@@ -91,11 +92,13 @@ impl Model {
             check_attributes(&changed, &policy)?;
         }
         let more = size(&changed).saturating_sub(size(&session.attributes));
-        self.must_have_room(session.namespace, write.key, &policy, 0, more)?;
         let signs_in = write.principal.as_ref().is_some_and(|principal| **principal != *session.principal);
-        if let (true, Some(principal)) = (signs_in, &write.principal) {
-            self.must_be_allowed(session.namespace, principal, &policy)?;
-        }
+        let ending = match &write.principal {
+            Some(principal) if signs_in => self.must_be_allowed(session.namespace, principal, &policy)?,
+            _ => vec![],
+        };
+        self.must_have_room(session.namespace, write.key, &policy, (0, more), &ending)?;
+        self.end_all(ending);
         session.lock = session.lock_at(now);
         if write.release && write.fence.is_some() {
             session.lock = session.lock.and_then(|lock| locks::next_of(lock, now));

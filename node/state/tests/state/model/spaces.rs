@@ -78,22 +78,30 @@ impl Model {
         id: u32,
         key: SessionKey,
         policy: &Policy,
-        sessions: u64,
-        bytes: u64,
+        (sessions, bytes): (u64, u64),
+        ending: &[SessionKey],
     ) -> Result<(), Refusal> {
+        let usage = |model: &Model| {
+            let ends = ending.iter().map(|key| match &model.kept[key] {
+                Kept::Session(session) => size(&session.attributes),
+                other => panic!("{other:?}"),
+            });
+            let (count, bytes) = model.usage(id);
+            (count - ending.len() as u64, bytes - ends.sum::<u64>())
+        };
         if let (Some(max), 1) = (policy.more.sessions_max, sessions) {
-            if self.usage(id).0 >= max {
+            if usage(self).0 >= max {
                 self.reap_all(id, key);
             }
-            if self.usage(id).0 >= max {
+            if usage(self).0 >= max {
                 return Err(Refusal::NamespaceFull { max });
             }
         }
         if let (Some(max), 1..) = (policy.more.bytes_max, bytes) {
-            if self.usage(id).1 + bytes > max {
+            if usage(self).1 + bytes > max {
                 self.reap_all(id, key);
             }
-            let bytes = self.usage(id).1 + bytes;
+            let bytes = usage(self).1 + bytes;
             if bytes > max {
                 return Err(Refusal::NamespaceBytesExceeded { bytes, max });
             }
@@ -111,16 +119,16 @@ impl Model {
         }
     }
 
-    /// One more session for a principal.
+    /// One more session for a principal: which of its sessions end for it.
     pub(super) fn must_be_allowed(
-        &mut self,
+        &self,
         id: u32,
         principal: &str,
         policy: &Policy,
-    ) -> Result<(), Refusal> {
-        let Some(max) = policy.more.principal_sessions_max else { return Ok(()) };
+    ) -> Result<Vec<SessionKey>, Refusal> {
+        let Some(max) = policy.more.principal_sessions_max else { return Ok(vec![]) };
         if principal.is_empty() {
-            return Ok(());
+            return Ok(vec![]);
         }
         let mut theirs: Vec<_> = self
             .kept
@@ -135,15 +143,19 @@ impl Model {
             .collect();
         theirs.sort();
         if theirs.len() < max as usize {
-            return Ok(());
+            return Ok(vec![]);
         }
         if policy.more.principal_overflow == Overflow::Refuse {
             return Err(Refusal::TooManySessionsOfPrincipal { max: max.into() });
         }
-        for (_, key) in theirs.iter().take(theirs.len() - max as usize + 1) {
-            self.end(*key, EndReason::PrincipalLimit);
+        let beyond = theirs.len() - max as usize + 1;
+        Ok(theirs.into_iter().take(beyond).map(|(_, key)| key).collect())
+    }
+
+    pub(super) fn end_all(&mut self, keys: Vec<SessionKey>) {
+        for key in keys {
+            self.end(key, EndReason::PrincipalLimit);
         }
-        Ok(())
     }
 
     pub(super) fn put_namespace(
