@@ -11,6 +11,7 @@ use quorate_proto::v1::answer::Answer;
 use quorate_proto::v1::operation::Operation as Wire;
 use quorate_state::{Command, Outcome, Refusal};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::answer::{self, FromAnswer, Reply};
