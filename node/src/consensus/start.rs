@@ -195,6 +195,75 @@ fn raft_config(cluster: u64, timers: Timers, log_entries_kept: u64) -> Result<Ar
     config.validate().map(Arc::new).map_err(|error| StartError::Raft(error.to_string()))
 }
 
+/// The members by the settings; without any, this node alone.
+fn founding_members(settings: &Settings, own: &Member) -> Result<BTreeMap<NodeId, String>, StartError> {
+    let mut members = settings.members.clone();
+    if members.is_empty() {
+        members.insert(settings.node_id, own.peer_address.clone());
+    }
+    if !members.contains_key(&settings.node_id) {
+        return Err(StartError::Settings(format!(
+            "members does not name node {}: add {}=HOST:PORT to it",
+            settings.node_id, settings.node_id
+        )));
+    }
+    Ok(members)
+}
+
+/// Opens the storage, which may take long, on a thread of its own.
+async fn open_storage(settings: &Settings, cluster: u64) -> Result<Opened, StartError> {
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&settings, cluster)).await;
+    opened.map_err(|error| StartError::Raft(error.to_string()))?
+}
+
+/// Starts raft on the storage. It neither votes nor stands for election yet.
+async fn start_raft(
+    settings: &Settings,
+    storage: &Opened,
+    identity: Arc<Identity>,
+    peers: Arc<Peers>,
+) -> Result<Consensus, StartError> {
+    let Opened { log, replica, persister, .. } = storage;
+    let timers = Timers::of(settings.timing);
+    let clock = SystemClock { wall_offset_ms: settings.clock_offset_ms };
+    let clock = Arc::new(ClusterClock::new(Box::new(clock)));
+    let raft = Raft::new(
+        settings.node_id,
+        raft_config(identity.cluster, timers, settings.log_entries_kept)?,
+        Network { identity: Arc::clone(&identity), peers: Arc::clone(&peers), timers },
+        LogStore::new(log.clone()),
+        StateMachine::new(Arc::clone(replica), Arc::clone(persister), Arc::clone(&clock)),
+    );
+    let inner = Inner {
+        raft: raft.await.map_err(|error| StartError::Raft(error.to_string()))?,
+        replica: Arc::clone(replica),
+        persister: Arc::clone(persister),
+        identity,
+        peers,
+        log: log.clone(),
+        clock,
+        timers,
+        in_flight: InFlight::new(settings.in_flight_bytes),
+        read_mode: settings.read_mode,
+        confirmed: Mutex::new(None),
+        leader_heard: Mutex::new(None),
+        recovered: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
+    };
+    Ok(Consensus { inner: Arc::new(inner) })
+}
+
+impl Consensus {
+    /// Starts what every node does unasked, until `stop`.
+    fn run(&self, tasks: &mut JoinSet<()>, member: Member, stop: &watch::Sender<bool>) {
+        tasks.spawn(self.clone().run_timekeeping(stop.subscribe()));
+        tasks.spawn(self.clone().run_clock(stop.subscribe()));
+        tasks.spawn(self.clone().run_locks(stop.subscribe()));
+        tasks.spawn(self.clone().run_announcement(member, stop.subscribe()));
+    }
+}
+
 impl Running {
     /// Opens the data directory, joins the cluster, serves `listener`. `member` is what this node announces
     /// (its incarnation is filled in), `forward` runs what other nodes forward.
@@ -207,28 +276,15 @@ impl Running {
         member: Member,
         forward: impl FnOnce(Consensus) -> Arc<dyn ForwardHandler>,
     ) -> Result<Running, StartError> {
-        let mut members = settings.members.clone();
-        if members.is_empty() {
-            members.insert(settings.node_id, member.peer_address.clone());
-        }
-        if !members.contains_key(&settings.node_id) {
-            return Err(StartError::Settings(format!(
-                "members does not name node {}: add {}=HOST:PORT to it",
-                settings.node_id, settings.node_id
-            )));
-        }
-        let cluster = cluster_id(settings, &members);
+        let members = founding_members(settings, &member)?;
         let timers = Timers::of(settings.timing);
-        let Opened { log, replica, persister, dir } = {
-            let settings = settings.clone();
-            let opened = tokio::task::spawn_blocking(move || open(&settings, cluster)).await;
-            opened.map_err(|error| StartError::Raft(error.to_string()))??
-        };
+        let storage = open_storage(settings, cluster_id(settings, &members)).await?;
         let opened = Instant::now();
-        let (cluster, incarnation) = (dir.cluster_id(), dir.incarnation());
         let votes_from = opened + timers.lease();
-        let identity = Arc::new(Identity::new(cluster, settings.node_id, incarnation, Arc::clone(&replica)));
-        let peers = Peers::new(Arc::clone(&replica), members.clone(), timers.append_deadline);
+        let (cluster, incarnation) = (storage.dir.cluster_id(), storage.dir.incarnation());
+        let identity = Identity::new(cluster, settings.node_id, incarnation, Arc::clone(&storage.replica));
+        let identity = Arc::new(identity);
+        let peers = Peers::new(Arc::clone(&storage.replica), members.clone(), timers.append_deadline);
         let peers = Arc::new(peers);
         let stop = watch::Sender::new(false);
         let failed = watch::Sender::new(None);
@@ -238,38 +294,11 @@ impl Running {
         tasks.spawn(serve_peers(service.clone(), listener, timers, stop.subscribe(), failed.clone()));
         ask_peers(&identity, &peers, members.keys(), &member.peer_address).await?;
 
-        let network = Network { identity: Arc::clone(&identity), peers: Arc::clone(&peers), timers };
-        let clock = SystemClock { wall_offset_ms: settings.clock_offset_ms };
-        let clock = Arc::new(ClusterClock::new(Box::new(clock)));
-        let replay =
-            Replay { from: replica.applied_index(), to: log.last().map_or(0, |id| id.index), opened };
-        let raft = Raft::new(
-            settings.node_id,
-            raft_config(cluster, timers, settings.log_entries_kept)?,
-            network,
-            LogStore::new(log.clone()),
-            StateMachine::new(Arc::clone(&replica), Arc::clone(&persister), Arc::clone(&clock)),
-        )
-        .await
-        .map_err(|error| StartError::Raft(error.to_string()))?;
-        let consensus = Consensus {
-            inner: Arc::new(Inner {
-                raft: raft.clone(),
-                replica: Arc::clone(&replica),
-                persister: Arc::clone(&persister),
-                identity: Arc::clone(&identity),
-                peers: Arc::clone(&peers),
-                log,
-                clock,
-                timers,
-                in_flight: InFlight::new(settings.in_flight_bytes),
-                read_mode: settings.read_mode,
-                confirmed: Mutex::new(None),
-                leader_heard: Mutex::new(None),
-                recovered: AtomicBool::new(false),
-                stopping: AtomicBool::new(false),
-            }),
-        };
+        let last = storage.log.last().map_or(0, |id| id.index);
+        let replay = Replay { from: storage.replica.applied_index(), to: last, opened };
+        let consensus = start_raft(settings, &storage, identity, peers).await?;
+        let inner = &consensus.inner;
+        let (raft, persister) = (inner.raft.clone(), Arc::clone(&inner.persister));
         service.open(Core {
             raft: raft.clone(),
             consensus: consensus.clone(),
@@ -277,14 +306,12 @@ impl Running {
             forward: forward(consensus.clone()),
             votes_from,
         });
-        tasks.spawn(watch_failures(raft.clone(), identity.watch_stopped(), failed, stop.subscribe()));
+        tasks.spawn(watch_failures(raft.clone(), inner.identity.watch_stopped(), failed, stop.subscribe()));
+        let (replica, peers) = (Arc::clone(&inner.replica), Arc::clone(&inner.peers));
         tasks.spawn(persister.run(replica, raft, peers, stop.subscribe()));
-        tasks.spawn(consensus.clone().run_timekeeping(stop.subscribe()));
-        tasks.spawn(consensus.clone().run_clock(stop.subscribe()));
-        tasks.spawn(consensus.clone().run_locks(stop.subscribe()));
-        tasks.spawn(consensus.clone().run_announcement(Member { incarnation, ..member }, stop.subscribe()));
+        consensus.run(&mut tasks, Member { incarnation, ..member }, &stop);
         tasks.spawn(join(consensus.clone(), members, votes_from, replay, stop.subscribe()));
-        Ok(Running { consensus, stop, tasks, failed: running_failed, _dir: dir })
+        Ok(Running { consensus, stop, tasks, failed: running_failed, _dir: storage.dir })
     }
 
     /// Resolves with the reason when this node can go on no longer.

@@ -70,6 +70,7 @@ enum Look {
 }
 
 /// What has become of a read.
+#[allow(clippy::large_enum_variant, reason = "nearly all are answered, and made once")]
 pub(crate) enum Found {
     Answered(Result<Answer, Unserved>),
     /// The session is live, and its touch must be replicated before the read is answered: see [`touch`].

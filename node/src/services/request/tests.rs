@@ -46,15 +46,28 @@ fn patch(set: &[&str], remove: &[&str]) -> Wire {
     Wire::Write(v1::WriteRequest { id: ID.to_owned(), change, ..Default::default() })
 }
 
-/// What no state would accept: its reason, and the field it names.
+/// What no state would accept: an operation, why it is refused, and the field that is named.
+type Refused<'a> = (Wire, &'a str, &'a str);
+
+fn all_are_refused(table: Vec<Refused<'_>>) {
+    for (operation, reason, field) in table {
+        let failure = parse(operation).expect_err(reason);
+        assert_eq!((failure.reason, failure.field), (reason, Some(field)), "{}", failure.message);
+        let limit = matches!(reason, "TOO_MANY_ATTRIBUTES" | "SESSION_TOO_LARGE");
+        assert_eq!(failure.code, if limit { Code::ResourceExhausted } else { Code::InvalidArgument });
+        assert!(!failure.retryable && !failure.maybe_applied);
+    }
+}
+
+fn create_with(change: fn(&mut v1::CreateRequest)) -> Wire {
+    let mut request = create();
+    change(&mut request);
+    Wire::Create(request)
+}
+
 #[test]
 fn bad_input_is_refused_with_reason_and_field() {
-    let create_with = |change: fn(&mut v1::CreateRequest)| {
-        let mut request = create();
-        change(&mut request);
-        Wire::Create(request)
-    };
-    let table: Vec<(Wire, &str, &str)> = vec![
+    all_are_refused(vec![
         (create_with(|r| r.namespace = "a b".into()), "INVALID_NAMESPACE", "namespace"),
         (create_with(|r| r.namespace = "a\0b".into()), "INVALID_NAMESPACE", "namespace"),
         (create_with(|r| r.namespace = "x".repeat(65)), "INVALID_NAMESPACE", "namespace"),
@@ -85,12 +98,28 @@ fn bad_input_is_refused_with_reason_and_field() {
             "ID_REQUIRED",
             "id",
         ),
+        (
+            create_with(|r| r.attributes = named_attributes((0..257).map(|number| number.to_string()))),
+            "TOO_MANY_ATTRIBUTES",
+            "attributes",
+        ),
+        (
+            create_with(|r| r.attributes = [("a".into(), vec![0; 1 << 20].into())].into()),
+            "SESSION_TOO_LARGE",
+            "attributes",
+        ),
         (with_timeouts(Some(0), None), "TIMEOUT_OUT_OF_RANGE", "timeouts.idle_ms"),
         (with_timeouts(Some(999), None), "TIMEOUT_OUT_OF_RANGE", "timeouts.idle_ms"),
         (with_timeouts(Some(1_000), Some(0)), "TIMEOUT_OUT_OF_RANGE", "timeouts.absolute_ms"),
         (with_request(0, 1, 1), "INVALID_REQUEST_ID", "request_id"),
         (with_request(1, 0, 0), "INVALID_REQUEST_ID", "request_id"),
         (with_request(1, 4, 5), "INVALID_REQUEST_ID", "request_id"),
+    ]);
+}
+
+#[test]
+fn writes_that_say_nothing_or_too_much_are_refused() {
+    all_are_refused(vec![
         (patch(&[], &[]), "NOTHING_TO_WRITE", "change"),
         (patch(&["a"], &["a"]), "CONTRADICTING_PATCH", "patch"),
         (patch(&[""], &[]), "INVALID_ATTRIBUTE_NAME", "patch.set"),
@@ -105,6 +134,12 @@ fn bad_input_is_refused_with_reason_and_field() {
             "INVALID_PRINCIPAL",
             "principal",
         ),
+    ]);
+}
+
+#[test]
+fn bad_ids_and_names_are_refused_by_other_operations_too() {
+    all_are_refused(vec![
         (Wire::Get(v1::GetRequest { id: String::new(), ..get() }), "INVALID_ID", "id"),
         (
             Wire::Get(v1::GetRequest {
@@ -122,16 +157,6 @@ fn bad_input_is_refused_with_reason_and_field() {
             "TOO_MANY_NAMES",
             "attributes.names",
         ),
-        (
-            create_with(|r| r.attributes = named_attributes((0..257).map(|number| number.to_string()))),
-            "TOO_MANY_ATTRIBUTES",
-            "attributes",
-        ),
-        (
-            create_with(|r| r.attributes = [("a".into(), vec![0; 1 << 20].into())].into()),
-            "SESSION_TOO_LARGE",
-            "attributes",
-        ),
         (Wire::Delete(v1::DeleteRequest { id: "short".into(), ..Default::default() }), "INVALID_ID", "id"),
         (
             Wire::Regenerate(v1::RegenerateRequest {
@@ -142,14 +167,7 @@ fn bad_input_is_refused_with_reason_and_field() {
             "INVALID_ID",
             "new_id",
         ),
-    ];
-    for (operation, reason, field) in table {
-        let failure = parse(operation).expect_err(reason);
-        assert_eq!((failure.reason, failure.field), (reason, Some(field)), "{}", failure.message);
-        let limit = matches!(reason, "TOO_MANY_ATTRIBUTES" | "SESSION_TOO_LARGE");
-        assert_eq!(failure.code, if limit { Code::ResourceExhausted } else { Code::InvalidArgument });
-        assert!(!failure.retryable && !failure.maybe_applied);
-    }
+    ]);
 }
 
 #[test]
