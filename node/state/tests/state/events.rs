@@ -186,12 +186,12 @@ fn tell(store: &mut Store, namespace: &str, events: u32) {
 const SLACK: std::time::Duration = std::time::Duration::from_micros(500);
 
 /// The least of many rounds, so that other work on the machine does not count.
-#[expect(clippy::disallowed_methods, reason = "compares work; the state sees no clock of the machine")]
+#[expect(clippy::disallowed_types, reason = "compares work; the state sees no clock of the machine")]
 fn cost(mut round: impl FnMut() -> std::time::Instant) -> std::time::Duration {
     (0..20).map(|_| round().elapsed()).min().unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "as above")]
+#[expect(clippy::disallowed_types, reason = "as above")]
 #[test]
 fn what_the_end_of_a_session_costs_does_not_grow_with_its_attributes() {
     let mut store = Store::new();
@@ -213,7 +213,7 @@ fn what_the_end_of_a_session_costs_does_not_grow_with_its_attributes() {
     assert!(large < small * 20 + SLACK, "{large:?} with a megabyte, {small:?} without");
 }
 
-#[expect(clippy::disallowed_methods, reason = "as above")]
+#[expect(clippy::disallowed_types, reason = "as above")]
 #[test]
 fn what_deleting_a_namespace_costs_does_not_grow_with_its_events() {
     let mut store = Store::new();
@@ -239,7 +239,7 @@ fn what_deleting_a_namespace_costs_does_not_grow_with_its_events() {
     assert!(many < few * 20, "{many:?} with 20,000 events, {few:?} with one");
 }
 
-#[expect(clippy::disallowed_methods, reason = "as above")]
+#[expect(clippy::disallowed_types, reason = "as above")]
 #[test]
 fn what_a_lower_limit_costs_hardly_grows_with_the_events_that_go() {
     let mut store = Store::new();

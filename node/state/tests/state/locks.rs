@@ -330,7 +330,7 @@ fn the_line_is_bounded() {
 }
 
 /// What one touch costs: the least of many rounds, so that other work on the machine does not count.
-#[expect(clippy::disallowed_methods, reason = "compares work; the state sees no clock of the machine")]
+#[expect(clippy::disallowed_types, reason = "compares work; the state sees no clock of the machine")]
 fn cost_of_a_touch(store: &mut Store) -> std::time::Duration {
     let mut round = || {
         let began = std::time::Instant::now();

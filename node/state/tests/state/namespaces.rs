@@ -1,6 +1,7 @@
 //! Namespaces: policies, quotas, counters, deletion.
 
 use std::hint::black_box;
+#[expect(clippy::disallowed_types, reason = "compares work; the state sees no clock of the machine")]
 use std::time::{Duration, Instant};
 
 use quorate_state::{
@@ -228,7 +229,7 @@ fn counters_count_what_happened() {
 
 /// What the counters cost: read, and changed by a session's creation and end. The least of many rounds, so that other work
 /// on the machine does not count.
-#[expect(clippy::disallowed_methods, reason = "compares work; the state sees no clock of the machine")]
+#[expect(clippy::disallowed_types, reason = "compares work; the state sees no clock of the machine")]
 fn cost_of_counters(store: &mut Store, next: &mut u128) -> Duration {
     let mut round = || {
         let began = Instant::now();
