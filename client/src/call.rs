@@ -382,3 +382,19 @@ pub(crate) fn unexpected() -> Error {
     let message = "the node sent an answer of another kind than was asked for";
     Error::local(ErrorKind::Other, message).after_tries(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cut earlier, a node that keeps the answer back until then would be taken for one that is silent.
+    #[test]
+    fn a_read_at_a_position_is_given_the_time_that_a_node_waits_for_it() {
+        let at_least = Some(v1::Position { cluster: 7, index: 42 });
+        assert!(awaits_position(&Operation::Get(v1::GetRequest { at_least, ..Default::default() })));
+        assert!(awaits_position(&Operation::List(v1::ListRequest { at_least, ..Default::default() })));
+        assert!(!awaits_position(&Operation::Get(v1::GetRequest::default())));
+        assert!(!awaits_position(&Operation::List(v1::ListRequest::default())));
+        assert!(!awaits_position(&Operation::Touch(v1::TouchRequest::default())));
+    }
+}

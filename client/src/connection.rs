@@ -42,6 +42,7 @@ pub(crate) enum Broken {
 pub(crate) type Answered = Result<v1::Answer, Broken>;
 
 /// What is on its way to the node.
+#[allow(clippy::large_enum_variant, reason = "moved once; most are operations")]
 pub(crate) enum Queued {
     Operation {
         operation: v1::Operation,

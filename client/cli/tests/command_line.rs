@@ -351,6 +351,34 @@ async fn nobody_there_is_unavailable_and_nothing_happened() {
     assert!(status.text().contains(&nobody) && status.text().contains("unreachable"), "{}", status.text());
 }
 
+/// Of a change it is told that it may have been made.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_cannot_be_shown_has_changed_nothing() {
+    let node = FakeNode::start().await;
+    let id = created(&node.address(), "alice").await;
+    for (arguments, changed) in [
+        (["session", "get", &id], false),
+        (["cluster", "status", "--digest"], false),
+        (["session", "touch", &id], true),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.args(arguments).args(["--output", "json"]).env_clear();
+        command.env("QUORATE_ENDPOINTS", node.address()).stdin(Stdio::null());
+        // Nothing can be written to it.
+        command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there"));
+        let ended = tokio::task::spawn_blocking(move || command.stderr(Stdio::piped()).output());
+        let output = ended.await.expect("no panic").expect("the binary runs");
+        let told: serde_json::Value = serde_json::from_slice(&output.stderr).expect("JSON");
+        let error = &told["error"];
+        assert_eq!(
+            (&error["kind"], &error["maybe_applied"]),
+            (&"write".into(), &changed.into()),
+            "{arguments:?}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_before_anything_is_sent() {
     let node = FakeNode::start().await;

@@ -284,7 +284,7 @@ async fn give_up_waiting(cluster: &Cluster, client: &Client, id: &SessionId) -> 
         _ = given_up => panic!("it is held"),
         () = eventually(|| cluster.attempts().len() > attempts) => {}
     }
-    cluster.attempts()[attempts].request.expect("a mutation")
+    cluster.attempts().get(attempts).and_then(|attempt| attempt.request).expect("a mutation")
 }
 
 /// How often this request was sent.

@@ -113,7 +113,8 @@ mod tests {
         assert!(check_operations(&message.encode_to_vec()).is_ok());
         message.cancel.push(1);
         assert!(check_operations(&message.encode_to_vec()).is_err(), "tags count too");
-        let unpacked: Vec<u8> = [CANCEL as u8 * 8, 1].repeat(MESSAGE_OPERATIONS_MAX + 1);
+        // Field 2, a varint, again and again.
+        let unpacked: Vec<u8> = [2 << 3, 1].repeat(MESSAGE_OPERATIONS_MAX + 1);
         assert!(check_operations(&unpacked).is_err(), "also one by one");
         for garbage in [&[0xff; 20][..], &[1 << 3 | 2, 200], &[0]] {
             assert!(check_operations(garbage).is_ok(), "left to the decoder");
