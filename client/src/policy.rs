@@ -13,9 +13,9 @@ pub struct Policy {
     pub default_idle: Option<Duration>,
     /// For sessions that name no absolute timeout of their own; `None`: they have none.
     pub default_absolute: Option<Duration>,
-    /// The longest idle timeout that a session may ask for.
+    /// The longest idle timeout of a session, also of one that names none.
     pub longest_idle: Duration,
-    /// The longest absolute timeout that a session may ask for.
+    /// The longest absolute timeout of a session, also of one that names none.
     pub longest_absolute: Duration,
     /// While a session has no principal its idle timeout is at most this.
     pub anonymous_idle: Option<Duration>,
@@ -84,13 +84,13 @@ impl PolicyChange {
         self
     }
 
-    /// The longest idle timeout that a session may ask for.
+    /// The longest idle timeout of a session, also of one that names none.
     pub fn longest_idle(mut self, idle: Duration) -> Self {
         self.wire.longest_idle_ms = Some(millis(idle));
         self
     }
 
-    /// The longest absolute timeout that a session may ask for.
+    /// The longest absolute timeout of a session, also of one that names none.
     pub fn longest_absolute(mut self, absolute: Duration) -> Self {
         self.wire.longest_absolute_ms = Some(millis(absolute));
         self

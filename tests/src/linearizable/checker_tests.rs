@@ -239,6 +239,17 @@ fn unknown_outcomes_of_everything_are_tried() {
 
 /// A lock is answered by how it stands then: what was taken may be lost by the time of the answer.
 #[test]
+fn a_lock_whose_caller_has_gone_may_be_given_back_once() {
+    let gone: Call = (12, 15, LOCK, Outcome::Unknown);
+    let (held, free) = ((20, 30, GET, locked(1, 1, 2)), (40, 50, GET, found(1, 1)));
+    legal(&[CREATED, gone, held, free, (60, 70, write(None), Outcome::Written(2))]);
+    legal(&[CREATED, gone, free, (60, 70, LOCK, Outcome::Locked(9))]);
+    illegal(&[CREATED, gone, held, free, (60, 70, GET, locked(1, 1, 2))]);
+    // One that was answered is its caller's to give back.
+    illegal(&[CREATED, (12, 15, LOCK, Outcome::Locked(7)), held, free]);
+}
+
+#[test]
 fn a_lock_may_be_taken_and_lost_before_its_refusal_but_no_later() {
     let broken: Call = (30, 40, Break { key: 0 }, Outcome::Done);
     legal(&[CREATED, (20, 50, LOCK, Outcome::NotHolder), broken, (60, 70, GET, found(1, 1))]);

@@ -93,7 +93,14 @@ impl History {
             operation: Operation::Expire { create: number },
             ..unknown
         });
-        [itself, meanwhile, expiry].into_iter().flatten()
+        // A lock whose caller has gone is given back, by its client or its node, at some time.
+        let given_back = match operation {
+            Operation::Lock { key } if outcome == Outcome::Unknown => {
+                Some(Entry { operation: Operation::Unlock { key, holder: number }, ..unknown })
+            }
+            _ => None,
+        };
+        [itself, meanwhile, expiry, given_back].into_iter().flatten()
     }
 
     /// Calls that ran at the same time as another one, of which one at least changed something or tried to.

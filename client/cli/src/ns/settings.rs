@@ -26,11 +26,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DURATION|none", value_parser = duration_or_none)]
     default_absolute: Option<Limit<Duration>>,
 
-    /// The longest idle timeout that a session may ask for [default: 366days]
+    /// The longest idle timeout of a session, also of one that names none [default: 366days]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     longest_idle: Option<Duration>,
 
-    /// The longest absolute timeout that a session may ask for [default: 366days]
+    /// The longest absolute timeout of a session, also of one that names none [default: 366days]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     longest_absolute: Option<Duration>,
 
