@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Changes the state machine's code in every way that cargo-mutants knows, one change at a time, and runs its tests on each:
-# a change that no test notices is a promise without a test. docs/mutants.md tells why each that is left may stay.
+# a change that no test notices is a promise without a test, or makes no difference.
 #   scripts/mutants.sh [--jobs N] [--shard 0/8] [--list] [cargo-mutants options]
 # By hand: 900 builds take two hours on two idle cores. A run that was ended goes on with --iterate. Results are under
 # target/mutants.out; fails when any change survives.
