@@ -103,6 +103,8 @@ impl Recording {
             ended.map_err(|error| HarnessError::Unreadable(error.to_string()))?;
         }
         cluster.wait_ready_all().await?;
+        // What was to expire has expired by then, also where a quick machine was done before.
+        tokio::time::sleep(timeout + timeout / 100).await;
         read_all(cluster, &arena, seed).await?;
         let histories = arena.subjects().iter().map(|subject| subject.history()).collect();
         let (not_applied, unexpected) = (arena.not_applied(), arena.unexpected());
